@@ -1,0 +1,144 @@
+import { Readable } from 'node:stream';
+import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import {
+  type Clock,
+  fault,
+  limits,
+  mergeMetrics,
+  type Metrics,
+  messageOf,
+  MillraceError,
+  sleep,
+} from '../base/index.ts';
+import type { Loader } from '../loader/index.ts';
+import { formats, type Queries } from '../query/index.ts';
+import type { Store } from '../store/index.ts';
+import type { EdgeReport } from '../supervise/index.ts';
+import { readiness } from './readiness.ts';
+import { readStatus, type Status } from './status.ts';
+
+export type AdminOptions = {
+  readonly port: number;
+  readonly dataDirectory: string;
+  readonly edges: number;
+  /** Named by `server.json`; a client that means another server is sent away. */
+  readonly instance: string;
+  readonly store: Store;
+  readonly loader: Loader;
+  readonly queries: Queries;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly askEdges: () => Promise<readonly EdgeReport[]>;
+};
+
+const querySchema = z.strictObject({ sql: z.string(), format: z.enum(formats).default('json') });
+const contentTypes = {
+  json: 'application/json',
+  ndjson: 'application/x-ndjson',
+  csv: 'text/csv; charset=utf-8',
+  rows: 'application/x-ndjson',
+};
+
+/** The admin server. */
+export class Admin {
+  readonly #options: AdminOptions;
+  readonly #server: FastifyInstance;
+
+  private constructor(options: AdminOptions) {
+    this.#options = options;
+    this.#server = fastify({ bodyLimit: limits.sqlBytesMax, forceCloseConnections: true });
+    this.#server.addHook('onRequest', (request, reply, done) => {
+      const refusal = this.#checkAddress(request);
+      if (refusal) void reply.code(421).send({ error: refusal });
+      else done();
+    });
+    this.#server.setErrorHandler((error, _request, reply) => answerError(error, reply));
+    this.#routes();
+  }
+
+  /** Listens on loopback. @throws what the system says, for example EADDRINUSE */
+  static async open(options: AdminOptions): Promise<Admin> {
+    const admin = new Admin(options);
+    await admin.#server.listen({ host: '127.0.0.1', port: options.port });
+    return admin;
+  }
+
+  async close(): Promise<void> {
+    await this.#server.close();
+  }
+
+  #routes(): void {
+    const { store, loader, queries, metrics, askEdges, clock } = this.#options;
+    this.#server.get('/healthz', () => ({ status: 'alive' }));
+    this.#server.get('/readyz', async (_request, reply) => {
+      const { ready, checks } = readiness(this.#options.edges, await askEdges(), clock.nowMs());
+      return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not ready', checks });
+    });
+    this.#server.get('/metrics', async (_request, reply) => {
+      const reports = await askEdges();
+      const own = await metrics.snapshot();
+      const text = await mergeMetrics([own, ...reports.map((report) => report.metrics)]);
+      return reply.type('text/plain; version=0.0.4; charset=utf-8').send(text);
+    });
+    this.#server.get('/status', async (): Promise<Status> => {
+      return readStatus(this.#options.dataDirectory, store, loader, await askEdges());
+    });
+    this.#server.post('/flush', async () => {
+      await this.#flush();
+      return { status: 'flushed' };
+    });
+    this.#server.post('/query', async (request, reply) => {
+      const asked = querySchema.safeParse(request.body);
+      if (!asked.success) throw fault('QUERY_REFUSED', { seen: z.prettifyError(asked.error) });
+      const { sql, format } = asked.data;
+      const pieces = await queries.run(sql, format);
+      return reply.type(contentTypes[format]).send(Readable.from(pieces, { objectMode: false }));
+    });
+  }
+
+  /** Waits until all edges have answered, then until their events are loaded. */
+  async #flush(): Promise<void> {
+    const stop = new AbortController();
+    const timeout = sleep(limits.flushTimeoutMs, stop.signal).then(() => 'late' as const);
+    const work = async () => {
+      for (;;) {
+        const reports = await this.#options.askEdges();
+        if (reports.length >= this.#options.edges) {
+          const targets = reports.map(
+            ({ shard, durableOffset }) => [shard, durableOffset] as const,
+          );
+          await this.#options.loader.flush(new Map(targets));
+          return 'done' as const;
+        }
+        await sleep(100, stop.signal);
+        if (stop.signal.aborted) return 'late' as const;
+      }
+    };
+    const outcome = await Promise.race([work(), timeout]);
+    stop.abort();
+    if (outcome === 'late') throw fault('FLUSH_TIMEOUT', { seen: limits.flushTimeoutMs / 1000 });
+  }
+
+  /** Why a request was not meant for this server. */
+  #checkAddress({ headers }: FastifyRequest): string | undefined {
+    const host = (headers.host ?? '').replace(/:\d+$/, '');
+    if (!['127.0.0.1', 'localhost', '[::1]'].includes(host)) {
+      return 'this door answers to loopback names only';
+    }
+    const instance = headers['x-millrace-instance'];
+    if (instance !== undefined && instance !== this.#options.instance) {
+      return 'this is another Millrace';
+    }
+    return undefined;
+  }
+}
+
+function answerError(error: unknown, reply: FastifyReply): FastifyReply {
+  if (error instanceof MillraceError) {
+    const { code, message, hint, retryable, status } = error;
+    return reply.code(status).send({ error: message, code, hint, retryable });
+  }
+  const status = (error as { statusCode?: number }).statusCode ?? 500;
+  return reply.code(status).send({ error: messageOf(error) });
+}

@@ -1,0 +1,13 @@
+/**
+ * The operator's door: health, metrics, status, flush and queries, as JSON over HTTP.
+ *
+ * Promises
+ *  1. It listens on loopback only, and answers only requests that were addressed to loopback, so
+ *     that a page in a browser cannot reach it under another name.
+ *  2. `/readyz` is 200 only while every edge has synced lately and its disk has its reserve.
+ *  3. `/flush` answers when everything that was acknowledged before is queryable.
+ *
+ * Limits: `sqlBytesMax`, `flushTimeoutMs`, `syncAgeMsMax`.
+ */
+export { Admin, type AdminOptions } from './admin.ts';
+export { readStatus, type Status } from './status.ts';

@@ -1,0 +1,146 @@
+import { constants, write as writeCallback } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+
+/** A file whose writes are on disk when they return. */
+export interface DurableFile {
+  /**
+   * Writes all of `bytes` at `position` and resolves when they are on disk.
+   * On an error some of them may be there, in any order.
+   */
+  write(bytes: Uint8Array, position: number): Promise<void>;
+  /** Cuts the file to `size` bytes; on disk when it resolves. */
+  truncate(size: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface ReadableFile {
+  /** Length now, bytes. */
+  size(): Promise<number>;
+  /** Fills `into` from `position`; fewer bytes only at the end of the file. */
+  read(into: Uint8Array, position: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** The disk, as a seam: what the log needs of it, with durability said at each call. */
+export interface Disk {
+  /** Makes a folder and its parents; they are on disk when it resolves. */
+  makeDirectory(path: string): Promise<void>;
+  /** Creates a file that must not exist yet. Its name is durable after `syncDirectory`. */
+  create(path: string): Promise<DurableFile>;
+  /** Opens a file for durable writes in place, making it if need be. */
+  openDurable(path: string): Promise<DurableFile>;
+  openRead(path: string): Promise<ReadableFile>;
+  /** Names in a folder; throws if it cannot be read. */
+  list(path: string): Promise<readonly string[]>;
+  rename(from: string, to: string): Promise<void>;
+  remove(path: string): Promise<void>;
+  /** Makes the names in a folder durable. */
+  syncDirectory(path: string): Promise<void>;
+  /** Free and whole bytes of the disk that holds `path`. */
+  room(path: string): Promise<{ readonly freeBytes: number; readonly diskBytes: number }>;
+}
+
+class NodeFile implements DurableFile, ReadableFile {
+  readonly #handle: FileHandle;
+
+  constructor(handle: FileHandle) {
+    this.#handle = handle;
+  }
+
+  async write(bytes: Uint8Array, position: number): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      done += await this.#writeSome(bytes.subarray(done), position + done);
+    }
+  }
+
+  /** The callback form: one promise and one thread-pool hop for a group. */
+  #writeSome(bytes: Uint8Array, position: number): Promise<number> {
+    return new Promise((done, failed) => {
+      writeCallback(this.#handle.fd, bytes, 0, bytes.length, position, (error, count) => {
+        if (error) failed(error);
+        else done(count);
+      });
+    });
+  }
+
+  async truncate(size: number): Promise<void> {
+    await this.#handle.truncate(size);
+    await this.#handle.datasync();
+  }
+
+  async size(): Promise<number> {
+    return (await this.#handle.stat()).size;
+  }
+
+  async read(into: Uint8Array, position: number): Promise<number> {
+    let done = 0;
+    while (done < into.length) {
+      const length = into.length - done;
+      const { bytesRead } = await this.#handle.read(into, done, length, position + done);
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    return done;
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+}
+
+const durable = constants.O_RDWR | constants.O_CREAT | (constants.O_DSYNC ?? constants.O_SYNC);
+
+export const nodeDisk: Disk = {
+  async makeDirectory(path) {
+    const first = await mkdir(path, { recursive: true });
+    if (first === undefined) return;
+    for (let at = resolve(path); at !== dirname(resolve(first)); at = dirname(at)) {
+      await this.syncDirectory(dirname(at));
+    }
+  },
+  async create(path) {
+    return new NodeFile(await open(path, durable | constants.O_EXCL, 0o600));
+  },
+  async openDurable(path) {
+    return new NodeFile(await open(path, durable, 0o600));
+  },
+  async openRead(path) {
+    return new NodeFile(await open(path, 'r'));
+  },
+  list: (path) => readdir(path),
+  rename: (from, to) => rename(from, to),
+  remove: (path) => rm(path),
+  async syncDirectory(path) {
+    const handle = await open(path, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  },
+  async room(path) {
+    const { bavail, blocks, bsize } = await statfs(path);
+    return { freeBytes: bavail * bsize, diskBytes: blocks * bsize };
+  },
+};
+
+/** Whether a write failed for want of room: the one disk error after which the log goes on. */
+export function isNoRoom(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException | null)?.code;
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}
+
+/** Replaces a file as a whole: readers see the old or the new text, also after a crash. */
+export async function writeFileAtomic(path: string, text: string): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  const file = await nodeDisk.openDurable(temporary);
+  try {
+    await file.truncate(0);
+    await file.write(Buffer.from(text), 0);
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+  await nodeDisk.syncDirectory(join(path, '..'));
+}

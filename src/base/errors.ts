@@ -1,0 +1,279 @@
+type Entry = {
+  /** HTTP status of the answer. */
+  readonly status: number;
+  /** Whether the same request may succeed later. A 503 carries Retry-After. */
+  readonly retryable: boolean;
+  /** For the sender: what was seen, what was expected. `{name}` is filled in. */
+  readonly message: string;
+  /** For the operator: what to do. */
+  readonly hint: string;
+};
+
+/** Every fault that leaves a room. One code, one meaning. */
+export const catalogue = {
+  NO_SUCH_PATH: {
+    status: 404,
+    retryable: false,
+    message: 'no such path: expected POST /postback/v3/event/{database}/{table}',
+    hint: "Check the sender's URL against docs/postback.md.",
+  },
+  BAD_METHOD: {
+    status: 405,
+    retryable: false,
+    message: 'method {seen} is not allowed here: expected {expected}',
+    hint: 'Postbacks are sent by POST.',
+  },
+  BAD_NAME: {
+    status: 400,
+    retryable: false,
+    message:
+      'bad {kind} name "{seen}": expected 3 to 255 of the characters a-z, 0-9 and _ ' +
+      '(capitals are lowered)',
+    hint: 'Rename it in the sender; SQL reads the name as it stands in the path.',
+  },
+  RESERVED_NAME: {
+    status: 400,
+    retryable: false,
+    message: 'database name "{seen}" is reserved: choose another one',
+    hint: 'Reserved are millrace and the names that the SQL engine keeps for itself.',
+  },
+  MISSING_KEY: {
+    status: 400,
+    retryable: false,
+    message:
+      'missing parameter: write key; send the header X-TD-Write-Key or the query parameter ' +
+      'td_write_key',
+    hint: 'Make one with: millrace keys create --database DB',
+  },
+  BAD_KEY_FORM: {
+    status: 400,
+    retryable: false,
+    message: 'write key too long: {seen} bytes, at most {expected}',
+    hint: 'A key looks like 1/ and 40 hexadecimal digits.',
+  },
+  MISSING_BODY: {
+    status: 400,
+    retryable: false,
+    message: 'missing parameter: json; the body is empty, expected a JSON object',
+    hint: 'The sender must put the record in the body of the POST.',
+  },
+  BAD_UTF8: {
+    status: 400,
+    retryable: false,
+    message: 'invalid UTF-8 in the body: JSON must be sent as UTF-8',
+    hint: 'The sender encodes its text in another character set.',
+  },
+  BAD_JSON: {
+    status: 400,
+    retryable: false,
+    message: 'malformed JSON: {seen}',
+    hint: "Check the sender's JSON; nothing of the request was stored.",
+  },
+  NOT_AN_OBJECT: {
+    status: 400,
+    retryable: false,
+    message: 'the body is JSON {seen}: expected an object such as {"param1":"value1"}',
+    hint: 'One request carries one record: an object of names and values.',
+  },
+  BAD_ENCODING: {
+    status: 400,
+    retryable: false,
+    message: 'the body does not decode as Content-Encoding {seen}',
+    hint: 'The sender announces an encoding that it does not use.',
+  },
+  UNKNOWN_ENCODING: {
+    status: 415,
+    retryable: false,
+    message: 'Content-Encoding "{seen}" is not supported: expected gzip, deflate, br or zstd',
+    hint: 'Let the sender use one of these, or none.',
+  },
+  BODY_TOO_LARGE: {
+    status: 413,
+    retryable: false,
+    message: 'body too large: at most {expected} bytes after decoding',
+    hint: 'Split the record in the sender.',
+  },
+  HEADERS_TOO_LARGE: {
+    status: 431,
+    retryable: false,
+    message: 'headers too large: at most {expected}',
+    hint: 'A sender or proxy adds too many or too long headers.',
+  },
+  BAD_HTTP: {
+    status: 400,
+    retryable: false,
+    message: 'malformed HTTP request: {seen}',
+    hint: 'What was sent is not HTTP/1.1, or TLS was spoken to a plain port.',
+  },
+  REQUEST_TIMEOUT: {
+    status: 408,
+    retryable: true,
+    message: 'the request did not arrive in time: nothing of it was stored',
+    hint: 'A slow or stalled sender.',
+  },
+  EDGE_BUSY: {
+    status: 503,
+    retryable: true,
+    message: 'too many requests are being read: nothing of this one was stored; send it again',
+    hint: 'Senders are faster than the disk, or upload slowly. See millrace_edge_body_bytes.',
+  },
+  EDGE_DRAINING: {
+    status: 503,
+    retryable: true,
+    message: 'the server is stopping: nothing of this request was stored; send it again',
+    hint: 'Expected during a restart.',
+  },
+  LOG_BUSY: {
+    status: 503,
+    retryable: true,
+    message: 'the log is behind: nothing of this request was stored; send it again',
+    hint: 'The disk syncs too slowly for the load. See millrace_log_sync_duration_seconds.',
+  },
+  LOG_FULL: {
+    status: 503,
+    retryable: true,
+    message: 'the disk has no room: nothing of this request was stored; send it again',
+    hint: 'Free room on the disk of the data directory. Events are taken again by itself then.',
+  },
+  LOG_CLOSED: {
+    status: 503,
+    retryable: true,
+    message: 'the log is closed: nothing of this request was stored; send it again',
+    hint: 'Expected during a restart.',
+  },
+  LOG_DAMAGED: {
+    status: 500,
+    retryable: false,
+    message: '{seen}',
+    hint: 'The log on disk is not as it was written. Keep the files and look at the hardware.',
+  },
+  LOCKED: {
+    status: 409,
+    retryable: true,
+    message: '{seen} is in use by {holder}',
+    hint: 'One server per data directory: stop the other one, or choose another --data.',
+  },
+  PORT_IN_USE: {
+    status: 409,
+    retryable: true,
+    message: '{seen} is in use by another program',
+    hint: 'Choose another port with {flag}, or stop the other program.',
+  },
+  BAD_SETTING: {
+    status: 400,
+    retryable: false,
+    message: '{seen}',
+    hint: 'See millrace --help, and docs/architecture.md for the config file.',
+  },
+  BAD_KEYS_FILE: {
+    status: 500,
+    retryable: false,
+    message: 'the keys file {seen} cannot be read: {reason}',
+    hint: 'Mend or restore the file. Until then a running server goes on with the last good one.',
+  },
+  NO_SUCH_KEY: {
+    status: 404,
+    retryable: false,
+    message: 'no key with the id or name "{seen}"',
+    hint: 'List them with: millrace keys list',
+  },
+  TOO_MANY_KEYS: {
+    status: 409,
+    retryable: false,
+    message: 'there are {seen} keys already, the limit',
+    hint: 'Revoke keys that nobody uses: millrace keys list',
+  },
+  NO_ANSWER: {
+    status: 503,
+    retryable: true,
+    message: 'the server that holds {seen} does not answer',
+    hint: 'It may be starting or stopping: look at its log, then try again.',
+  },
+  QUERY_REFUSED: {
+    status: 400,
+    retryable: false,
+    message: 'one SELECT statement is expected, seen: {seen}',
+    hint: 'Queries read; they never write, load or configure.',
+  },
+  QUERY_FAILED: {
+    status: 400,
+    retryable: false,
+    message: '{seen}',
+    hint: 'Tables are named db.table; see: millrace status',
+  },
+  QUERY_TIMEOUT: {
+    status: 408,
+    retryable: true,
+    message: 'the query took longer than {seen} s and was cancelled',
+    hint: 'Narrow it, for example with WHERE time >= …',
+  },
+  QUERY_BUSY: {
+    status: 503,
+    retryable: true,
+    message: '{seen} queries are running already, the limit',
+    hint: 'Try again when one has ended.',
+  },
+  FLUSH_TIMEOUT: {
+    status: 503,
+    retryable: true,
+    message: 'what was acknowledged is on disk but not yet queryable after {seen} s',
+    hint: 'Look at the lag in: millrace status',
+  },
+  STORE_FAILED: {
+    status: 500,
+    retryable: true,
+    message: 'the store failed: {seen}',
+    hint: 'Nothing is lost: the log keeps what is not stored. Look at disk room and the log.',
+  },
+  STORE_INVALID: {
+    status: 500,
+    retryable: true,
+    message: 'the store must be opened anew: {seen}',
+    hint: 'It is, by itself. Nothing is lost: the log keeps what is not stored.',
+  },
+} as const satisfies Record<string, Entry>;
+
+export type FaultCode = keyof typeof catalogue;
+
+/** A fault of the catalogue. `message` is for the sender, `hint` for the operator. */
+export class MillraceError extends Error {
+  readonly code: FaultCode;
+  readonly status: number;
+  readonly retryable: boolean;
+  readonly hint: string;
+
+  constructor(code: FaultCode, values: Readonly<Record<string, string | number>>, cause?: unknown) {
+    super(fill(catalogue[code].message, values), cause === undefined ? undefined : { cause });
+    this.name = 'MillraceError';
+    this.code = code;
+    this.status = catalogue[code].status;
+    this.retryable = catalogue[code].retryable;
+    this.hint = fill(catalogue[code].hint, values);
+  }
+}
+
+/** Makes a fault: `throw fault('LOG_FULL')`. `values` fill the entry's `{names}`. */
+export function fault(
+  code: FaultCode,
+  values: Readonly<Record<string, string | number>> = {},
+  cause?: unknown,
+): MillraceError {
+  return new MillraceError(code, values, cause);
+}
+
+/** Whether `error` is the fault `code`. */
+export function isFault(error: unknown, code: FaultCode): error is MillraceError {
+  return error instanceof MillraceError && error.code === code;
+}
+
+/** The text of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function fill(template: string, values: Readonly<Record<string, string | number>>): string {
+  return template.replace(/\{(\w+)\}/g, (whole, name: string) => {
+    const value = values[name];
+    return value === undefined ? whole : String(value);
+  });
+}

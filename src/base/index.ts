@@ -1,0 +1,26 @@
+/**
+ * What every room stands on, and nothing that knows what a postback is.
+ *
+ * Promises
+ *  1. A fault has one entry in the catalogue (`errors.ts`): code, status, retryable, message, hint.
+ *  2. What can grow has its limit in `limits.ts`, with unit, meaning and what happens beyond.
+ *  3. `Disk`, `Clock` and `Ids` are the only doors to hardware, time and chance that the core uses,
+ *     so a test can put a faulty or a still one in their place.
+ */
+export { assert } from './assert.ts';
+export { systemClock, type Clock } from './clock.ts';
+export {
+  type Disk,
+  type DurableFile,
+  isNoRoom,
+  nodeDisk,
+  type ReadableFile,
+  writeFileAtomic,
+} from './disk.ts';
+export { catalogue, fault, isFault, type FaultCode, MillraceError, messageOf } from './errors.ts';
+export { randomIds, type Ids } from './ids.ts';
+export { limits, reserveBytes } from './limits.ts';
+export { DirectoryLock } from './lock.ts';
+export { createLogger, type Logger } from './logger.ts';
+export { mergeMetrics, Metrics, type MetricsSnapshot } from './metrics.ts';
+export { sleep } from './sleep.ts';

@@ -1,0 +1,91 @@
+import { assert } from './assert.ts';
+
+const kib = 1024;
+const mib = 1024 * kib;
+
+/** Every limit of the server: unit in the name, then what it bounds and what happens beyond it. */
+export const limits = Object.freeze({
+  /** One event's body after decoding. Beyond: 413. (The size documented for Postback v2.) */
+  bodyBytesMax: 1_048_064,
+  /** A refused body is read to its end up to this. Beyond: answered and cut off. */
+  discardBytesMax: 16 * mib,
+  /** Request line and headers together. Beyond: 431, connection closed. */
+  headerBytesMax: 16 * kib,
+  /** Headers of one request. Beyond: 431, connection closed. */
+  headersMax: 100,
+  /** Write key as sent. Beyond: 400. */
+  keyBytesMax: 256,
+  /** From a connection's first byte to the end of its headers. Beyond: 408, closed. */
+  headersTimeoutMs: 10_000,
+  /** From a request's first byte to its last. Beyond: 408, closed. */
+  requestTimeoutMs: 30_000,
+  /** An idle kept-alive connection. Beyond: closed. */
+  keepAliveTimeoutMs: 65_000,
+  /** Open connections of one edge. Beyond: new ones are closed at once. */
+  connectionsMax: 10_000,
+  /** Bodies being read or waiting for the log, one edge. Beyond: 503 with Retry-After. */
+  bodyBytesInFlightMax: 256 * mib,
+
+  /** One log record: an envelope with its body. Beyond: a bug, since the edge refuses first. */
+  recordBytesMax: 8 * mib,
+  /** One write to the log. Beyond: the rest goes with the next write. */
+  groupBytesMax: 4 * mib,
+  /** Records waiting for their write. Beyond: LOG_BUSY, 503 with Retry-After. */
+  pendingBytesMax: 64 * mib,
+  /** A segment is sealed once it is this long. It may exceed this by one group. */
+  segmentBytes: 64 * mib,
+  /** Share of the disk kept free for the loader and the store to drain what is accepted … */
+  diskReserveShare: 0.05,
+  /** … but never more than this. Below the reserve: LOG_FULL, 503 with Retry-After. */
+  diskReserveBytesMax: 512 * mib,
+  /** How often free room is looked at; a synced write at least this often proves the disk. */
+  probeEveryMs: 1_000,
+  /** Age of the last synced write at which an edge is no longer ready. */
+  syncAgeMsMax: 10_000,
+
+  /** Log bytes that one store transaction takes from one shard. The rest waits for the next. */
+  batchBytesMax: 16 * mib,
+  /** Rest between two transactions while nobody waits for a flush. */
+  loadEveryMs: 50,
+  /** Wait before a failed load is tried again: doubled each time up to this. */
+  loadRetryMsMax: 5_000,
+  /** Memory that the SQL engine takes before it spills to disk. */
+  storeMemoryBytesMax: 2048 * mib,
+  /** Real columns of one table. Beyond: the value goes to `_rescued_data`. */
+  columnsMax: 512,
+  /** Bytes of a column's name. Beyond: the value goes to `_rescued_data`. */
+  columnNameBytesMax: 255,
+  /** Tables of one server. Beyond: the event goes to quarantine, reason `too_many_tables`. */
+  tablesMax: 10_000,
+  /** Length of a database's or a table's name, characters. Outside: 400. */
+  nameLengthMin: 3,
+  nameLengthMax: 255,
+
+  /** Keys in keys.json. Beyond: `keys create` refuses. */
+  keysMax: 10_000,
+  /** Time of one query. Beyond: it is cancelled, QUERY_TIMEOUT. */
+  queryTimeoutMs: 60_000,
+  /** Queries at once. Beyond: QUERY_BUSY, retryable. */
+  queriesMax: 10,
+  /** Length of one SQL text. Beyond: 413. */
+  sqlBytesMax: mib,
+  /** How long `flush` waits. Beyond: FLUSH_TIMEOUT, retryable. */
+  flushTimeoutMs: 120_000,
+
+  /** Wait before a process that died is started again: doubled each time up to this. */
+  restartMsMax: 10_000,
+  /** A process that lived this long starts with the shortest wait again. */
+  restartResetMs: 60_000,
+  /** How long a drain may take before a process is killed. What it held is on disk. */
+  drainTimeoutMs: 60_000,
+});
+
+assert(limits.bodyBytesMax < limits.recordBytesMax, 'a body fits in a record');
+assert(limits.recordBytesMax <= limits.batchBytesMax, 'a record fits in a batch');
+assert(limits.groupBytesMax <= limits.segmentBytes, 'a group is no longer than a segment');
+assert(limits.probeEveryMs * 2 < limits.syncAgeMsMax, 'a missed probe does not end readiness');
+
+/** Free bytes below which a disk of `diskBytes` takes no more events. */
+export function reserveBytes(diskBytes: number): number {
+  return Math.min(limits.diskReserveBytesMax, Math.floor(diskBytes * limits.diskReserveShare));
+}

@@ -1,0 +1,32 @@
+import { Command, Option } from 'commander';
+import { flagOf, readSettings, type SettingName, settings, type Values } from '../config.ts';
+
+type Options<N extends SettingName> = {
+  readonly summary: string;
+  readonly settings: readonly N[];
+  /** Positional arguments as commander writes them, for example `[sql]`. */
+  readonly argument?: string;
+  /** Lines of examples, without the program's name. */
+  readonly examples: readonly string[];
+  readonly run: (values: Values<N>, argument: string | undefined) => Promise<void>;
+};
+
+/** A command whose flags come from the table of settings. `data` and `config` are always there. */
+export function defineCommand<N extends SettingName>(name: string, options: Options<N>): Command {
+  const command = new Command(name).description(options.summary);
+  if (options.argument) command.argument(options.argument);
+  for (const setting of new Set<SettingName>(['data', 'config', ...options.settings])) {
+    const { help, schema, ...rest } = settings[setting];
+    const value = 'value' in rest ? ` <${rest.value}>` : '';
+    const fallback = schema.safeParse(undefined).data;
+    const shown = fallback === undefined || fallback === false ? '' : ` (default: ${fallback})`;
+    command.addOption(new Option(flagOf(setting) + value, help + shown));
+  }
+  const examples = options.examples.map((line) => `  millrace ${line}`).join('\n');
+  command.addHelpText('after', `\nExamples:\n${examples}`);
+  command.action(async (...given: unknown[]) => {
+    const argument = options.argument ? (given[0] as string | undefined) : undefined;
+    await options.run(readSettings(options.settings, command.opts()), argument);
+  });
+  return command;
+}

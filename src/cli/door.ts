@@ -1,0 +1,89 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { createLogger, DirectoryLock, fault, isFault, Metrics, sleep } from '../base/index.ts';
+import type { FaultCode } from '../base/index.ts';
+import { catalogue } from '../base/index.ts';
+import type { Config } from '../config.ts';
+import { readServerFile, type ServerFile } from './server-file.ts';
+
+/** A way to the data: the running server, or the closed data directory in this process. */
+export type Door =
+  | { readonly kind: 'server'; readonly server: ServerFile }
+  | { readonly kind: 'directory'; readonly config: Config; readonly close: () => void };
+
+const waitMs = 10_000;
+
+/**
+ * Finds the server that holds a data directory, or takes the directory when none does. Waits a
+ * while for a server that is starting or stopping.
+ * @throws BAD_SETTING, NO_ANSWER
+ */
+export async function openDoor(dataDirectory: string): Promise<Door> {
+  if (!existsSync(join(dataDirectory, 'log'))) {
+    throw fault('BAD_SETTING', { seen: `no data in ${dataDirectory}: start a server there first` });
+  }
+  for (const startedAtMs = Date.now(); ; ) {
+    const server = readServerFile(dataDirectory);
+    if (server && (await isThere(server))) return { kind: 'server', server };
+    try {
+      const lock = DirectoryLock.take(join(dataDirectory, 'LOCK'), () => 'a server');
+      const close = () => lock.release();
+      return { kind: 'directory', config: closedConfig(dataDirectory), close };
+    } catch (error) {
+      if (!isFault(error, 'LOCKED')) throw error;
+      if (Date.now() - startedAtMs > waitMs)
+        throw fault('NO_ANSWER', { seen: dataDirectory }, error);
+      await sleep(100);
+    }
+  }
+}
+
+/** Opens the rooms over a closed data directory, with all of its log loaded, and uses them. */
+export async function withRooms<T>(
+  config: Config,
+  use: (rooms: Awaited<ReturnType<typeof import('../app.ts').openRooms>>) => Promise<T>,
+): Promise<T> {
+  const { openRooms } = await import('../app.ts');
+  const logger = createLogger(config.logLevel, 'command');
+  const rooms = await openRooms(config, logger, new Metrics('command'));
+  try {
+    await rooms.loader.flush(rooms.orphans);
+    return await use(rooms);
+  } finally {
+    await rooms.close();
+  }
+}
+
+/** Asks a running server. @throws what the server says, by its code */
+export async function ask(
+  { admin, instance }: ServerFile,
+  method: 'GET' | 'POST',
+  path: string,
+  body?: unknown,
+): Promise<Response> {
+  const response = await fetch(admin + path, {
+    method,
+    headers: {
+      'x-millrace-instance': instance,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  if (response.ok) return response;
+  const { error, code, hint } = (await response.json()) as Record<string, string>;
+  const known = code !== undefined && code in catalogue ? (code as FaultCode) : 'QUERY_FAILED';
+  throw Object.assign(fault(known), { message: error, hint });
+}
+
+async function isThere(server: ServerFile): Promise<boolean> {
+  return ask(server, 'GET', '/healthz').then(
+    () => true,
+    () => false,
+  );
+}
+
+/** No edges: every shard is recovered and loaded by this process. */
+function closedConfig(data: string): Config {
+  const none = { host: '', port: 0, adminPort: 0, edges: 0, instance: '' };
+  return { ...none, data, diskReserve: 0, logLevel: 'error' };
+}

@@ -1,0 +1,44 @@
+import { randomIds, systemClock } from '../base/index.ts';
+import { invocation } from '../config.ts';
+import { createKey, listKeys } from '../keys/index.ts';
+import { color } from './render.ts';
+import { resolve } from 'node:path';
+
+/** Makes a first key when there is none, and prints what to do next, ready to paste. */
+export async function printGuide(dataDirectory: string, ingest: string): Promise<void> {
+  const keys = await listKeys(dataDirectory);
+  const isFirst = keys.every(({ revokedAt }) => revokedAt !== undefined);
+  const scope = { database: '*', name: 'first' };
+  const key = isFirst
+    ? (await createKey(dataDirectory, scope, randomIds, systemClock.nowMs())).key
+    : '<YOUR KEY>';
+  const isDefault = dataDirectory === resolve('./millrace-data');
+  const at = isDefault ? '' : ` --data ${quote(dataDirectory)}`;
+  const run = invocation();
+  const made = isFirst
+    ? 'A first write key was made, for any database. It is shown once; only its hash is kept.'
+    : `There are keys already (${run} keys list${at}); one more: ${run} keys create${at} --database demo`;
+  console.log(`
+${made}
+
+${color('bold', 'Send an event:')}
+
+curl -i -X POST \\
+  '${ingest}/postback/v3/event/demo/events' \\
+  -H 'Content-Type: application/json' \\
+  -H 'X-TD-Write-Key: ${key}' \\
+  -d '{
+    "param1": "value1",
+    "param2": "value2"
+  }'
+
+${color('bold', 'See it as a row:')}
+
+${run} query${at} "SELECT * FROM demo.events"
+
+Stop with Ctrl-C. The data is in ${dataDirectory}.`);
+}
+
+function quote(text: string): string {
+  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,80 @@
+import { mkdir } from 'node:fs/promises';
+import { Command } from 'commander';
+import { fault, MillraceError, randomIds, systemClock } from '../base/index.ts';
+import { checkDatabase, checkTable } from '../event/index.ts';
+import { createKey, type KeyEntry, listKeys, revokeKey } from '../keys/index.ts';
+import { defineCommand } from './command.ts';
+import { table } from './render.ts';
+
+const create = defineCommand('create', {
+  summary: 'make a write key; it is shown once',
+  settings: ['data', 'database', 'table', 'name', 'json'],
+  examples: [
+    'keys create --database shop --name "web shop"',
+    'keys create --database shop --table orders --json',
+  ],
+  run: async ({ data, database, table: tableName, name, json }) => {
+    if (database === undefined) {
+      throw fault('BAD_SETTING', {
+        seen: '--database is missing: which database may it write to?',
+      });
+    }
+    const scope = {
+      database: database === '*' ? database : checked(checkDatabase(database)),
+      ...(tableName === undefined ? {} : { table: checked(checkTable(tableName)) }),
+      ...(name === undefined ? {} : { name }),
+    };
+    await mkdir(data, { recursive: true });
+    const { key, entry } = await createKey(data, scope, randomIds, systemClock.nowMs());
+    if (json) return console.log(JSON.stringify({ key, ...entry }));
+    console.log(`${key}\n`);
+    console.log(`The key ${entry.id} may write to ${scopeText(entry)}. It is not shown again.`);
+  },
+});
+
+const list = defineCommand('list', {
+  summary: 'list the keys, without the keys themselves',
+  settings: ['data', 'json'],
+  examples: ['keys list', 'keys list --json'],
+  run: async ({ data, json }) => {
+    const keys = await listKeys(data);
+    if (json) return console.log(JSON.stringify(keys));
+    if (keys.length === 0) return console.log('no keys yet: millrace keys create --database DB');
+    const rows = keys.map((key) => [
+      key.id,
+      key.name,
+      scopeText(key),
+      key.createdAt,
+      key.revokedAt ? `revoked ${key.revokedAt}` : 'in force',
+      key.fingerprint.slice(0, 12),
+    ]);
+    console.log(table(['id', 'name', 'may write to', 'created', 'state', 'fingerprint'], rows));
+  },
+});
+
+const revoke = defineCommand('revoke', {
+  summary: 'revoke a key; what it sends from then on goes to quarantine',
+  settings: ['data', 'json'],
+  argument: '<id-or-name>',
+  examples: ['keys revoke k_0a1b2c3d4e', 'keys revoke "web shop"'],
+  run: async ({ data, json }, which = '') => {
+    const revoked = await revokeKey(data, which, systemClock.nowMs());
+    if (json) return console.log(JSON.stringify(revoked));
+    for (const key of revoked) console.log(`revoked ${key.id} (${key.name})`);
+  },
+});
+
+export const keysCommand = new Command('keys')
+  .description('make, list and revoke write keys; works with and without a running server')
+  .addCommand(create)
+  .addCommand(list)
+  .addCommand(revoke);
+
+function checked(name: string | MillraceError): string {
+  if (name instanceof MillraceError) throw name;
+  return name;
+}
+
+function scopeText({ database, table: tableName }: KeyEntry): string {
+  return `${database}.${tableName ?? '*'}`;
+}

@@ -1,0 +1,44 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { MillraceError, messageOf } from '../base/index.ts';
+import { flushCommand } from './flush.ts';
+import { keysCommand } from './keys.ts';
+import { queryCommand } from './query.ts';
+import { color } from './render.ts';
+import { serveCommand } from './serve.ts';
+import { statusCommand } from './status.ts';
+
+/** Runs the command line; sets the exit code. */
+export async function runCommand(argv: readonly string[]): Promise<void> {
+  const program = new Command('millrace')
+    .description('The fast, durable channel from an HTTP POST to a SQL table.')
+    .version(version())
+    .addHelpText(
+      'after',
+      '\nEvery option is also an environment variable (--admin-port: MILLRACE_ADMIN_PORT) and a\n' +
+        'line of a config file (admin_port = 8081), which --config or MILLRACE_CONFIG names.\n' +
+        'A flag wins over the environment, the environment over the file.\n\n' +
+        'Examples:\n  millrace serve --guide\n  millrace query "SELECT * FROM demo.events"',
+    );
+  for (const command of [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand]) {
+    program.addCommand(command);
+  }
+  try {
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    printError(error);
+    process.exitCode = 1;
+  }
+}
+
+function printError(error: unknown): void {
+  console.error(`${color('red', 'millrace:', process.stderr)} ${messageOf(error)}`);
+  const hint = (error as { hint?: unknown }).hint;
+  if (typeof hint === 'string') console.error(`  ${hint}`);
+  else if (!(error instanceof MillraceError) && error instanceof Error) console.error(error.stack);
+}
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return String((JSON.parse(readFileSync(file, 'utf8')) as { version: unknown }).version);
+}

@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { fault } from '../base/index.ts';
+import { defineCommand } from './command.ts';
+import { ask, openDoor, withRooms } from './door.ts';
+import { table } from './render.ts';
+
+export const queryCommand = defineCommand('query', {
+  summary: 'run one SELECT; tables are called db.table',
+  settings: ['data', 'format', 'json', 'file'],
+  argument: '[sql]',
+  examples: [
+    'query "SELECT * FROM demo.events LIMIT 10"',
+    'query --format json "SELECT count(*) AS n FROM demo.events"',
+    'query --format csv --file report.sql > report.csv',
+    'query "SELECT * FROM millrace.quarantine"',
+  ],
+  run: async ({ data, format: asked, json, file }, argument) => {
+    const sql = sqlOf(argument, file);
+    const shown = asked ?? (json ? 'json' : 'table');
+    const format = shown === 'table' ? 'rows' : shown;
+    const door = await openDoor(data);
+    if (door.kind === 'server') {
+      const response = await ask(door.server, 'POST', '/query', { sql, format });
+      if (!response.body) return;
+      const text = response.body.pipeThrough(new TextDecoderStream());
+      return print(Readable.from(text), shown);
+    }
+    try {
+      await withRooms(door.config, async ({ queries }) => {
+        await print(Readable.from(await queries.run(sql, format)), shown);
+      });
+    } finally {
+      door.close();
+    }
+  },
+});
+
+function sqlOf(argument: string | undefined, file: string | undefined): string {
+  if ((argument === undefined) === (file === undefined)) {
+    throw fault('BAD_SETTING', { seen: 'give the SQL as one argument, or a file with --file' });
+  }
+  return argument ?? readFileSync(file === '-' ? 0 : (file ?? ''), 'utf8');
+}
+
+async function print(answer: Readable, shown: string): Promise<void> {
+  if (shown !== 'table') {
+    // The end of our own stdout is the reader's business: `| head` is no error.
+    await pipeline(answer, process.stdout, { end: false }).catch(ignoreClosedPipe);
+    return;
+  }
+  let columns: readonly { readonly name: string }[] = [];
+  const rows: unknown[][] = [];
+  let isFirst = true;
+  for await (const line of createInterface({ input: answer })) {
+    if (isFirst) columns = JSON.parse(line) as typeof columns;
+    else rows.push(JSON.parse(line) as unknown[]);
+    isFirst = false;
+  }
+  const names = columns.map(({ name }) => name);
+  console.log(table(names, rows));
+  console.log(`(${rows.length} ${rows.length === 1 ? 'row' : 'rows'})`);
+}
+
+function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+}

@@ -1,0 +1,52 @@
+import { styleText } from 'node:util';
+
+const cellWidthMax = 60;
+
+/** Colours text when `stream` is a terminal that shows them. */
+export function color(
+  name: 'red' | 'green' | 'bold' | 'dim',
+  text: string,
+  stream: NodeJS.WriteStream = process.stdout,
+): string {
+  return styleText(name, text, { stream });
+}
+
+/** Draws a table; numbers to the right. On a terminal long cells are cut. */
+export function table(headers: readonly string[], rows: readonly (readonly unknown[])[]): string {
+  const isTerminal = process.stdout.isTTY;
+  const texts = rows.map((row) => row.map((value) => cellText(value, isTerminal)));
+  const widths = headers.map((header, column) =>
+    Math.max(header.length, ...texts.map((row) => row[column]?.length ?? 0)),
+  );
+  const isNumeric = headers.map(
+    (_, column) =>
+      rows.some((row) => row[column] !== null) &&
+      rows.every((row) => row[column] === null || typeof row[column] === 'number'),
+  );
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, column) => {
+        const width = widths[column] ?? 0;
+        return isNumeric[column] ? cell.padStart(width) : cell.padEnd(width);
+      })
+      .join('  ')
+      .trimEnd();
+  const rule = widths.map((width) => '─'.repeat(width)).join('  ');
+  return [color('bold', line(headers)), color('dim', rule), ...texts.map(line)].join('\n');
+}
+
+function cellText(value: unknown, isTerminal: boolean): string {
+  if (value === null || value === undefined) return '';
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  // Control characters would move the cursor or start an escape sequence.
+  const clean = text.replace(/[\p{Cc}]/gu, (character) => JSON.stringify(character).slice(1, -1));
+  return isTerminal && clean.length > cellWidthMax ? `${clean.slice(0, cellWidthMax - 1)}…` : clean;
+}
+
+export function bytes(count: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = count;
+  let unit = 0;
+  for (; value >= 1024 && unit < units.length - 1; unit += 1) value /= 1024;
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}

@@ -1,0 +1,91 @@
+import { createServer } from 'node:net';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createLogger, DirectoryLock, fault, randomIds } from '../base/index.ts';
+import type { Config } from '../config.ts';
+import { Supervisor } from '../supervise/index.ts';
+import { defineCommand } from './command.ts';
+import { printGuide } from './guide.ts';
+import { readServerFile, removeServerFile, writeServerFile } from './server-file.ts';
+
+export const serveCommand = defineCommand('serve', {
+  summary: 'take postbacks, keep them, load them, answer SQL',
+  settings: ['data', 'host', 'port', 'adminPort', 'edges', 'diskReserve', 'logLevel', 'guide'],
+  examples: [
+    'serve --guide',
+    'serve --data /var/lib/millrace --host 0.0.0.0 --port 80 --edges 4',
+    'serve --config millrace.toml',
+  ],
+  run: serve,
+});
+
+async function serve(
+  values: Omit<Config, 'instance'> & { readonly guide: boolean },
+): Promise<void> {
+  const { guide, ...settings } = values;
+  await mkdir(join(settings.data, 'log'), { recursive: true });
+  const lock = DirectoryLock.take(join(settings.data, 'LOCK'), () => holderOf(settings.data));
+  const logger = createLogger(settings.logLevel, 'supervisor');
+  const config: Config = Object.freeze({
+    ...settings,
+    port: await freePort(settings.host, settings.port, '--port'),
+    adminPort: await freePort('127.0.0.1', settings.adminPort, '--admin-port'),
+    instance: randomIds.bytes(8).toString('hex'),
+  });
+  const stop = stopSignal();
+  const edges = Array.from(
+    { length: config.edges },
+    (_, shard) => ({ kind: 'edge', shard }) as const,
+  );
+  const supervisor = await Supervisor.open(config, [...edges, { kind: 'store' }], logger);
+  const ingest = `http://${urlHost(config.host)}:${config.port}`;
+  const admin = `http://127.0.0.1:${config.adminPort}`;
+  const startedAt = new Date().toISOString();
+  const { instance } = config;
+  await writeServerFile(config.data, { pid: process.pid, startedAt, ingest, admin, instance });
+  console.log(`millrace is ready: ingest ${ingest} admin ${admin}`);
+  if (guide) await printGuide(config.data, ingest);
+
+  const signal = await stop;
+  logger.info({ signal }, 'draining');
+  await supervisor.close();
+  await removeServerFile(config.data);
+  lock.release();
+  logger.info('drained');
+  process.exit(0);
+}
+
+/** Resolves with the first signal to stop; a second one ends the process at once. */
+function stopSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.once(signal, () => resolve(signal));
+    }
+  });
+}
+
+function holderOf(dataDirectory: string): string {
+  const server = readServerFile(dataDirectory);
+  if (!server) return 'another millrace';
+  return `the server with process id ${server.pid} (${server.ingest}, since ${server.startedAt})`;
+}
+
+/** The port, or a free one for 0. @throws PORT_IN_USE */
+function freePort(host: string, port: number, flag: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const inUse = error.code === 'EADDRINUSE';
+      reject(inUse ? fault('PORT_IN_USE', { seen: `${host}:${port}`, flag }, error) : error);
+    });
+    server.listen({ host, port, exclusive: true }, () => {
+      const address = server.address();
+      const found = typeof address === 'object' && address ? address.port : port;
+      server.close(() => resolve(found));
+    });
+  });
+}
+
+function urlHost(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}

@@ -1,0 +1,177 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { parse as parseToml } from 'smol-toml';
+import { z } from 'zod';
+import { fault, messageOf } from './base/index.ts';
+
+/*
+ * Every setting there is. A setting is, in this order: a flag, an environment variable
+ * `MILLRACE_…`, a line of the config file (TOML or JSON), its default. This file alone reads the
+ * environment.
+ */
+
+type Setting<T> = {
+  readonly schema: z.ZodType<T>;
+  /** What the flag's value is called in help; none for a switch. */
+  readonly value?: string;
+  readonly help: string;
+};
+
+function setting<T>(schema: z.ZodType<T>, help: string, value?: string): Setting<T> {
+  return value === undefined ? { schema, help } : { schema, help, value };
+}
+
+function integer(min: number, max: number) {
+  const expected = `expected a whole number from ${min} to ${max}`;
+  const digits = z.string().regex(/^\d+$/, expected).transform(Number);
+  return z
+    .union([z.number(), digits], expected)
+    .pipe(z.int(expected).min(min, expected).max(max, expected));
+}
+
+const text = z.string('expected text').min(1, 'expected text');
+const flag = z.union(
+  [z.boolean(), z.enum(['true', 'false']).transform((word) => word === 'true')],
+  'expected true or false',
+);
+const levels = ['debug', 'info', 'warn', 'error'] as const;
+const queryFormats = ['table', 'json', 'csv', 'ndjson'] as const;
+
+export const settings = {
+  data: setting(text.default('./millrace-data'), 'data directory', 'DIR'),
+  config: setting(text.optional(), 'config file, TOML or JSON', 'FILE'),
+  host: setting(text.default('127.0.0.1'), 'address to take postbacks on', 'HOST'),
+  port: setting(integer(0, 65_535).default(8080), 'port to take postbacks on; 0: any', 'PORT'),
+  adminPort: setting(integer(0, 65_535).default(8081), 'port for operators, on loopback', 'PORT'),
+  edges: setting(integer(1, 64).default(1), 'processes that take postbacks', 'N'),
+  diskReserve: setting(
+    integer(0, Number.MAX_SAFE_INTEGER).optional(),
+    'free bytes below which events are refused (default: 5 % of the disk, at most 512 MiB)',
+    'BYTES',
+  ),
+  logLevel: setting(z.enum(levels).default('info'), `one of ${levels.join(', ')}`, 'LEVEL'),
+  guide: setting(flag.default(false), 'make a first key if there is none, and say what to do next'),
+  database: setting(text.optional(), 'database the key may write to; * for any', 'DB'),
+  table: setting(text.optional(), 'table the key may write to (default: any)', 'TABLE'),
+  name: setting(text.optional(), 'name of the key, for people', 'NAME'),
+  json: setting(flag.default(false), 'print JSON'),
+  format: setting(
+    z.enum(queryFormats, `expected one of ${queryFormats.join(', ')}`).optional(),
+    `one of ${queryFormats.join(', ')} (default: table)`,
+    'FORMAT',
+  ),
+  file: setting(text.optional(), 'read the SQL from a file; - for standard input', 'FILE'),
+} satisfies Record<string, Setting<unknown>>;
+
+export type SettingName = keyof typeof settings;
+export type Values<N extends SettingName> = {
+  readonly [K in N]: z.infer<(typeof settings)[K]['schema']>;
+};
+
+/** What the processes of a server need. Plain data: it is sent to them. */
+export type Config = Values<
+  'data' | 'host' | 'port' | 'adminPort' | 'edges' | 'diskReserve' | 'logLevel'
+> & {
+  /** Names one run of the server. */
+  readonly instance: string;
+};
+
+const envPrefix = 'MILLRACE_';
+
+export function flagOf(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+function envOf(name: string): string {
+  return envPrefix + name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+}
+
+/**
+ * The values of some settings, frozen; `data` is made absolute.
+ * @param given what was on the command line.
+ * @throws BAD_SETTING for an unknown setting or a bad value anywhere
+ */
+export function readSettings<N extends SettingName>(
+  names: readonly N[],
+  given: Readonly<Record<string, unknown>>,
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): Values<N> {
+  const fromEnv = readEnv(env);
+  const path = (given.config ?? fromEnv.config) as string | undefined;
+  const fromFile = path === undefined ? {} : readFile(path);
+  const values: Record<string, unknown> = {};
+  for (const name of names) {
+    const [source, raw] =
+      given[name] !== undefined
+        ? [flagOf(name), given[name]]
+        : fromEnv[name] !== undefined
+          ? [envOf(name), fromEnv[name]]
+          : [`${name} in ${path}`, fromFile[name]];
+    const read = settings[name].schema.safeParse(raw);
+    if (!read.success) {
+      const why = read.error.issues.map(({ message }) => message).join('; ');
+      throw fault('BAD_SETTING', { seen: `${source} is ${JSON.stringify(raw)}: ${why}` });
+    }
+    values[name] = name === 'data' ? resolve(String(read.data)) : read.data;
+  }
+  return Object.freeze(values) as Values<N>;
+}
+
+/** How the program was called, for printing commands that can be pasted. */
+export function invocation(env = process.env): string {
+  return env.npm_lifecycle_event === undefined ? 'millrace' : 'npm run -s millrace --';
+}
+
+function readEnv(env: Readonly<Record<string, string | undefined>>): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  for (const [variable, value] of Object.entries(env)) {
+    if (!variable.startsWith(envPrefix)) continue;
+    values[known(variable, variable.slice(envPrefix.length), envOf)] = value;
+  }
+  return values;
+}
+
+function readFile(path: string): Record<string, unknown> {
+  let content: unknown;
+  try {
+    const source = readFileSync(path, 'utf8');
+    content = path.endsWith('.json') ? JSON.parse(source) : parseToml(source);
+  } catch (error) {
+    const seen = `the config file ${path} cannot be read: ${messageOf(error)}`;
+    throw fault('BAD_SETTING', { seen }, error);
+  }
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+    throw fault('BAD_SETTING', { seen: `the config file ${path} holds no settings` });
+  }
+  const snake = (name: string) => envOf(name).slice(envPrefix.length).toLowerCase();
+  const entries = Object.entries(content).map(([name, value]) => {
+    return [known(`${name} in ${path}`, name, snake), value];
+  });
+  return Object.fromEntries(entries) as Record<string, unknown>;
+}
+
+/** The setting that is meant; spelled with any of - _ or capitals. */
+function known(source: string, spelled: string, show: (name: string) => string): SettingName {
+  const plain = (name: string) => name.replace(/[-_]/g, '').toLowerCase();
+  const names = Object.keys(settings) as SettingName[];
+  const found = names.find((name) => plain(name) === plain(spelled));
+  if (found) return found;
+  const nearest = names.reduce((best, name) =>
+    distance(plain(name), plain(spelled)) < distance(plain(best), plain(spelled)) ? name : best,
+  );
+  throw fault('BAD_SETTING', { seen: `unknown setting ${source}: did you mean ${show(nearest)}?` });
+}
+
+/** Levenshtein's edit distance. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const substitute = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next[j] = Math.min(substitute, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1);
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

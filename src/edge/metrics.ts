@@ -1,0 +1,26 @@
+import type { FaultCode, Metrics } from '../base/index.ts';
+
+/** What an edge counts. `code` takes the statuses of the catalogue, and 499: the sender left. */
+export function edgeMetrics(metrics: Metrics, bodyBytes: () => number) {
+  const requests = metrics.counter('millrace_http_requests_total', 'Requests answered.', [
+    'route',
+    'code',
+  ]);
+  const refused = metrics.counter('millrace_events_refused_total', 'Requests refused, by fault.', [
+    'reason',
+  ]);
+  metrics.gauge('millrace_edge_body_bytes', 'Bodies being read or waiting for the log.', bodyBytes);
+  return {
+    received: metrics.counter('millrace_events_received_total', 'Valid events.'),
+    durable: metrics.counter('millrace_events_durable_total', 'Events synced to the log.'),
+    duration: metrics.histogram(
+      'millrace_http_request_duration_seconds',
+      'From the head of a request to its answer.',
+      [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30],
+    ),
+    count: (route: 'postback' | 'other' | 'malformed', code: number) => {
+      requests.inc({ route, code: String(code) });
+    },
+    refused: (reason: FaultCode) => refused.inc({ reason }),
+  };
+}

@@ -1,0 +1,126 @@
+import type { Member } from '../event/index.ts';
+import type { Column, ColumnType } from '../store/index.ts';
+
+/**
+ * How a value goes into its column.
+ *  - `text`: as this JSON text, exact; `widen` if the column must become DOUBLE first
+ *  - `misfit`: not without loss; it goes to `_rescued_data`
+ */
+export type Fit =
+  | { readonly kind: 'text'; readonly text: string; readonly column?: Partial<Column> }
+  | { readonly kind: 'misfit' };
+
+const misfit: Fit = { kind: 'misfit' };
+const bigintMax = 2n ** 63n - 1n;
+const bigintMin = -(2n ** 63n);
+
+/** The type of a column whose first value this is. */
+export function typeOf(kind: Exclude<Member['kind'], 'null'>): ColumnType {
+  switch (kind) {
+    case 'integer':
+      return 'BIGINT';
+    case 'fraction':
+      return 'DOUBLE';
+    case 'boolean':
+      return 'BOOLEAN';
+    case 'string':
+      return 'VARCHAR';
+    case 'nested':
+      return 'JSON';
+  }
+}
+
+/** Fits a value that is not null into a column. */
+export function fit(member: Member, column: Column): Fit {
+  switch (column.type) {
+    case 'BIGINT':
+      return fitBigint(member, column);
+    case 'DOUBLE':
+      return fitDouble(member);
+    case 'BOOLEAN':
+      return fitBoolean(member);
+    case 'VARCHAR':
+      return fitVarchar(member);
+    case 'JSON':
+      return hasLoneSurrogate(member.text) ? misfit : asText(JSON.stringify(member.text));
+  }
+}
+
+function asText(text: string): Fit {
+  return { kind: 'text', text };
+}
+
+function fitBigint(member: Member, column: Column): Fit {
+  if (member.kind === 'fraction') {
+    const number = Number(member.text);
+    if (Number.isSafeInteger(number)) return asText(String(number));
+    if (!column.exactAsDouble || !isFaithful(number, member.text)) return misfit;
+    return { kind: 'text', text: member.text, column: { type: 'DOUBLE' } };
+  }
+  const digits = member.kind === 'integer' ? member.text : unquoted(member, /^-?(0|[1-9]\d*)$/);
+  if (digits === undefined || digits === '-0') return digits ? asText('0') : misfit;
+  if (digits.length <= 16 && Number.isSafeInteger(Number(digits))) return asText(digits);
+  const value = BigInt(digits);
+  if (value > bigintMax || value < bigintMin) return misfit;
+  const exactAsDouble = column.exactAsDouble && BigInt(Number(value)) === value;
+  return { kind: 'text', text: digits, column: { exactAsDouble } };
+}
+
+function fitDouble(member: Member): Fit {
+  if (member.kind === 'integer') {
+    const number = Number(member.text);
+    const exact = Number.isSafeInteger(number) || isExactInteger(number, member.text);
+    return exact ? asText(member.text) : misfit;
+  }
+  if (member.kind === 'fraction') {
+    return isFaithful(Number(member.text), member.text) ? asText(member.text) : misfit;
+  }
+  const text = unquoted(member, /^-?\d/);
+  return text !== undefined && String(Number(text)) === text ? asText(text) : misfit;
+}
+
+function fitBoolean(member: Member): Fit {
+  if (member.kind === 'boolean') return asText(member.text);
+  const text = unquoted(member, /^(true|false)$/);
+  return text === undefined ? misfit : asText(text);
+}
+
+function fitVarchar(member: Member): Fit {
+  if (member.kind === 'nested' || hasLoneSurrogate(member.text)) return misfit;
+  return asText(member.kind === 'string' ? member.text : `"${member.text}"`);
+}
+
+/** A string's text without its quotes, if it has none but plain characters of this form. */
+function unquoted(member: Member, form: RegExp): string | undefined {
+  if (member.kind !== 'string') return undefined;
+  const text = member.text.slice(1, -1);
+  return form.test(text) ? text : undefined;
+}
+
+function isExactInteger(number: number, digits: string): boolean {
+  return Number.isFinite(number) && BigInt(number) === BigInt(digits);
+}
+
+/** Whether a number's text neither overflowed nor vanished on its way to a double. */
+function isFaithful(number: number, text: string): boolean {
+  if (!Number.isFinite(number)) return false;
+  return number !== 0 || !/[1-9]/.test(text.split(/e/i)[0] ?? '');
+}
+
+/**
+ * Whether JSON text holds an escape of half a surrogate pair: valid JSON, but no text that a
+ * column can hold.
+ */
+export function hasLoneSurrogate(text: string): boolean {
+  if (!/\\u[dD]/.test(text)) return false;
+  let highBefore = -1;
+  for (const { 0: escape, 1: hex, index } of text.matchAll(/\\(?:u([0-9a-fA-F]{4})|.)/g)) {
+    const follows = highBefore === index;
+    const unit = hex === undefined ? 0 : parseInt(hex, 16);
+    const isHigh = unit >= 0xd800 && unit <= 0xdbff;
+    const isLow = unit >= 0xdc00 && unit <= 0xdfff;
+    if (isLow !== follows && (isLow || highBefore !== -1)) return true;
+    highBefore = isHigh ? index + escape.length : -1;
+  }
+  return highBefore !== -1;
+}

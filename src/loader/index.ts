@@ -1,0 +1,17 @@
+/**
+ * From the log to the store, at its own pace.
+ *
+ * Promises
+ *  1. Every record of the log becomes a row of its table or a row of `millrace.quarantine`, once:
+ *     rows, quarantine and cursor of a batch are one transaction.
+ *  2. One event never holds up, fails or changes another.
+ *  3. A segment is dropped only after the store's transaction holds the cursor behind it.
+ *
+ * Invariants
+ *  1. Nothing is read beyond the durable offset that the edge has reported.
+ *  2. A key that was created before an event was acknowledged is known when the event is loaded.
+ *  3. A batch that failed is read anew; nothing of it is remembered.
+ *
+ * Limits: `batchBytesMax`, `loadEveryMs`, `loadRetryMsMax`, `columnsMax`, `tablesMax`.
+ */
+export { Loader, type LoaderStatus } from './loader.ts';

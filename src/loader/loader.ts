@@ -1,0 +1,237 @@
+import {
+  type Clock,
+  isFault,
+  limits,
+  type Logger,
+  messageOf,
+  type Metrics,
+} from '../base/index.ts';
+import { assert, sleep } from '../base/index.ts';
+import type { KeyRing } from '../keys/index.ts';
+import type { Damage, LogReader } from '../log/index.ts';
+import type { Store, StoreBatch } from '../store/index.ts';
+import { Batch } from './batch.ts';
+import { loaderMetrics } from './metrics.ts';
+
+export type LoaderOptions = {
+  readonly store: Store;
+  /** By shard. */
+  readonly readers: ReadonlyMap<number, LogReader>;
+  readonly keys: KeyRing;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Called when the store can no longer be used: the process must end and start anew. */
+  readonly onFatal: (error: unknown) => void;
+};
+
+type Shard = {
+  readonly shard: number;
+  readonly reader: LogReader;
+  /** Committed in the store. */
+  cursor: number;
+  /** On disk, as the edge says. */
+  durable: number;
+};
+
+export type LoaderStatus = {
+  readonly shards: readonly {
+    readonly shard: number;
+    readonly waitingBytes: number;
+    readonly segments: number;
+  }[];
+  /** Age of the oldest event that waits; 0 when none does. */
+  readonly lagMs: number;
+  /** The last load failed; it is tried again. */
+  readonly failing: boolean;
+};
+
+type Waiter = { readonly targets: ReadonlyMap<number, number>; readonly resolve: () => void };
+
+/** Moves records from the log into the store until it is closed. */
+export class Loader {
+  readonly #options: LoaderOptions;
+  readonly #shards: ReadonlyMap<number, Shard>;
+  readonly #metrics: ReturnType<typeof loaderMetrics>;
+  readonly #stop = new AbortController();
+  #wake: () => void = () => undefined;
+  #waiters: Waiter[] = [];
+  #behindSinceMs: number | undefined;
+  #failures = 0;
+  #running: Promise<void> = Promise.resolve();
+
+  private constructor(options: LoaderOptions) {
+    this.#options = options;
+    const shards = [...options.readers].map(([shard, reader]): [number, Shard] => {
+      const cursor = options.store.cursors.get(shard) ?? reader.firstOffset;
+      return [shard, { shard, reader, cursor, durable: cursor }];
+    });
+    this.#shards = new Map(shards);
+    this.#metrics = loaderMetrics(options.metrics, () => this.status());
+  }
+
+  static open(options: LoaderOptions): Loader {
+    const loader = new Loader(options);
+    loader.#running = loader.#run();
+    return loader;
+  }
+
+  /**
+   * Tells how far a shard is on disk. It may be read up to there from now on.
+   * A log that ends before the cursor was replaced or cut: nothing of it is loaded until it has
+   * been looked at, or its new events would be taken for old ones.
+   */
+  durable(shard: number, offset: number): void {
+    const known = this.#shards.get(shard);
+    assert(known, `shard ${shard} is known`);
+    if (offset < known.cursor) {
+      const { cursor } = known;
+      this.#options.logger.error({ shard, offset, cursor }, 'the log ends before what was loaded');
+      return;
+    }
+    if (known.durable === known.cursor && offset > known.cursor) {
+      this.#behindSinceMs ??= this.#options.clock.nowMs();
+    }
+    known.durable = Math.max(known.durable, offset);
+    this.#wake();
+  }
+
+  /** Resolves when all before the given offsets, by shard, is committed. */
+  flush(targets: ReadonlyMap<number, number>): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiters.push({ targets, resolve });
+      for (const [shard, offset] of targets) this.durable(shard, offset);
+      this.#answerWaiters();
+      this.#wake();
+    });
+  }
+
+  status(): LoaderStatus {
+    const shards = [...this.#shards.values()].map(({ shard, reader, cursor, durable }) => ({
+      shard,
+      waitingBytes: durable - cursor,
+      segments: reader.segmentCount,
+    }));
+    const since = this.#behindSinceMs;
+    const lagMs = since === undefined ? 0 : Math.max(0, this.#options.clock.nowMs() - since);
+    return { shards, lagMs, failing: this.#failures > 0 };
+  }
+
+  /** Loads what is durable, then stops. What fails now stays in the log. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#wake();
+    await this.#running;
+    for (const { reader } of this.#shards.values()) await reader.close();
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      const stopping = this.#stop.signal.aborted;
+      if (!this.#isBehind()) {
+        if (stopping) return;
+        await this.#rest();
+        continue;
+      }
+      try {
+        await this.#loadOnce();
+        this.#failures = 0;
+      } catch (error) {
+        this.#failures += 1;
+        this.#metrics.failures.inc();
+        this.#options.logger.error(
+          { error: messageOf(error) },
+          'loading failed; it is tried again',
+        );
+        if (isFault(error, 'STORE_INVALID')) return this.#options.onFatal(error);
+        if (stopping) return;
+        const waitMs = Math.min(limits.loadRetryMsMax, 100 * 2 ** Math.min(this.#failures, 10));
+        await sleep(waitMs, this.#stop.signal);
+        continue;
+      }
+      if (this.#waiters.length === 0) await sleep(limits.loadEveryMs, this.#stop.signal);
+    }
+  }
+
+  #rest(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      if (this.#isBehind() || this.#stop.signal.aborted) resolve();
+    });
+  }
+
+  #isBehind(): boolean {
+    return [...this.#shards.values()].some(({ cursor, durable }) => cursor < durable);
+  }
+
+  async #loadOnce(): Promise<void> {
+    const { store, keys, logger, clock } = this.#options;
+    const batch = new Batch(store, keys);
+    const cursors = await this.#read(batch);
+    const startedAt = performance.now();
+    await this.#commit(batch, cursors);
+    this.#metrics.observe(batch, performance.now() - startedAt, clock.nowMs());
+    logger.debug({ events: batch.events, quarantined: batch.quarantined.length }, 'loaded');
+    this.#behindSinceMs = this.#isBehind() ? batch.oldestReceivedAtMs : undefined;
+    this.#answerWaiters();
+    for (const { reader, cursor } of this.#shards.values()) await reader.drop(cursor);
+  }
+
+  /** Fills a batch from all shards; returns the cursors that belong to it. */
+  async #read(batch: Batch): Promise<ReadonlyMap<number, number>> {
+    const cursors = new Map<number, number>();
+    const parts = [];
+    let bytesLeft = limits.batchBytesMax;
+    for (const { shard, reader, cursor, durable } of this.#shards.values()) {
+      let at = cursor;
+      while (at < durable && bytesLeft > 0) {
+        const read = await reader.read(at, durable, bytesLeft);
+        assert(read.next > at, 'a read goes on');
+        this.#reportDamage(shard, read.damage);
+        parts.push({ shard, records: read.records });
+        bytesLeft -= read.next - at;
+        at = read.next;
+      }
+      if (at > cursor) cursors.set(shard, at);
+    }
+    // Only now: a key that an acknowledged event was sent with is in the file by this time.
+    await this.#options.keys.refresh();
+    for (const { shard, records } of parts) for (const record of records) batch.add(shard, record);
+    return cursors;
+  }
+
+  async #commit(batch: Batch, cursors: ReadonlyMap<number, number>): Promise<void> {
+    const { store, logger } = this.#options;
+    let written: StoreBatch = batch.storeBatch(cursors);
+    try {
+      await store.commit(written);
+    } catch (error) {
+      const healed = isFault(error, 'STORE_FAILED') && (await batch.withoutPoison(cursors));
+      if (!healed) throw error;
+      const count = healed.quarantine.length - written.quarantine.length;
+      logger.warn({ count, error: messageOf(error) }, 'events that cannot be loaded: quarantined');
+      written = healed;
+      await store.commit(healed);
+    }
+    this.#metrics.quarantined(written.quarantine);
+    for (const [shard, next] of cursors) {
+      const known = this.#shards.get(shard);
+      if (known) known.cursor = next;
+    }
+  }
+
+  #reportDamage(shard: number, damage: readonly Damage[]): void {
+    for (const { from, to, reason } of damage) {
+      this.#metrics.damagedBytes.inc(to - from);
+      this.#options.logger.error({ shard, from, to, reason }, 'damage in the log; it is skipped');
+    }
+  }
+
+  #answerWaiters(): void {
+    const isDone = ({ targets }: Waiter) =>
+      [...targets].every(([shard, offset]) => (this.#shards.get(shard)?.cursor ?? 0) >= offset);
+    const done = this.#waiters.filter(isDone);
+    this.#waiters = this.#waiters.filter((waiter) => !done.includes(waiter));
+    for (const { resolve } of done) resolve();
+  }
+}

@@ -1,0 +1,23 @@
+/**
+ * Bytes made durable. The format, the crash cases and the rules are in docs/log-format.md.
+ *
+ * Promises
+ *  1. `append` resolves only after the record is on disk.
+ *  2. A record that was refused is never read.
+ *  3. Offsets grow and are never used again; a record's offset names it for ever.
+ *  4. The reader gives every durable record once, in order, and names what is damaged.
+ *
+ * Invariants
+ *  1. One process writes a shard (it holds the shard's lock).
+ *  2. Nothing is read beyond the durable offset that the reader was told.
+ *  3. A segment is written by one process life; sealed segments do not change.
+ *  4. A failed read is never an empty log; a failed sync is never tried again.
+ *
+ * Limits: `recordBytesMax`, `groupBytesMax`, `pendingBytesMax`, `segmentBytes` and the reserve.
+ * Records are opaque here: this room does not know what an event is.
+ */
+export { Log, type LogOptions } from './log.ts';
+export { type Damage, LogReader, type ReadBatch, type ReadRecord } from './reader.ts';
+export type { Recovered } from './recover.ts';
+export { shardDirectory, shardsIn } from './segments.ts';
+export { openShard, type OpenShard, type ShardOptions } from './shard.ts';

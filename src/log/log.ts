@@ -1,0 +1,280 @@
+import { join } from 'node:path';
+import { type Clock, type Disk, type DurableFile, fault, type Ids } from '../base/index.ts';
+import { assert, isNoRoom, limits, reserveBytes } from '../base/index.ts';
+import { encodeFrame, encodeHeader, frameOverheadBytes, headerBytes } from './format.ts';
+import type { SegmentHeader } from './format.ts';
+import { type Recovered, recoverShard } from './recover.ts';
+import { segmentPath } from './segments.ts';
+
+export type LogOptions = {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  /** The shard's folder; made if need be. */
+  readonly directory: string;
+  /** A segment is sealed once it is this long. */
+  readonly segmentBytes?: number;
+  /** Free bytes kept; the default depends on the disk (`reserveBytes`). */
+  readonly reserveBytes?: number;
+  /** Called once when the disk failed: the process must end, nothing more is answered. */
+  readonly onFatal: (error: unknown) => void;
+  /** Called after each group. */
+  readonly onSync?: (group: { records: number; bytes: number; syncMs: number }) => void;
+};
+
+type Waiting = {
+  readonly record: Uint8Array;
+  readonly resolve: (offset: number) => void;
+  readonly reject: (error: unknown) => void;
+};
+
+type Segment = { readonly header: SegmentHeader; readonly file: DurableFile };
+
+/** The writing end of one shard: group commit into segments. */
+export class Log {
+  readonly recovered: Recovered;
+  readonly #options: LogOptions;
+  readonly #segmentBytes: number;
+  #segment: Segment;
+  #durableOffset: number;
+  #waiting: Waiting[] = [];
+  #waitingBytes = 0;
+  #scheduled = false;
+  #writing: Promise<void> | undefined;
+  #state: 'open' | 'closing' | 'failed' = 'open';
+  #hasRoom = true;
+  #freeBytes = Number.POSITIVE_INFINITY;
+  #lastSyncAtMs: number;
+
+  private constructor(options: LogOptions, recovered: Recovered, segment: Segment) {
+    this.#options = options;
+    this.recovered = recovered;
+    this.#segmentBytes = options.segmentBytes ?? limits.segmentBytes;
+    this.#segment = segment;
+    this.#durableOffset = segment.header.base + headerBytes;
+    this.#lastSyncAtMs = options.clock.nowMs();
+  }
+
+  /** Recovers the shard and begins a new segment. Throws what the disk throws. */
+  static async open(options: LogOptions): Promise<Log> {
+    await options.disk.makeDirectory(options.directory);
+    const recovered = await recoverShard(options.disk, options.directory);
+    const segment = await createSegment(options, recovered.base, recovered.previousEnd);
+    const log = new Log(options, recovered, segment);
+    await log.#lookAtRoom();
+    return log;
+  }
+
+  /** All records before this offset are on disk. */
+  get durableOffset(): number {
+    return this.#durableOffset;
+  }
+
+  /** When a synced write last succeeded, ms since the epoch. */
+  get lastSyncAtMs(): number {
+    return this.#lastSyncAtMs;
+  }
+
+  /** Whether the disk has its reserve, as of the last look. */
+  get hasRoom(): boolean {
+    return this.#hasRoom;
+  }
+
+  /** Free bytes of the disk, as of the last look. */
+  get freeBytes(): number {
+    return this.#freeBytes;
+  }
+
+  /**
+   * Appends one record and resolves with its offset when it is on disk. Calls may run
+   * concurrently; records that wait for the same write share it.
+   * @param record 1 … `recordBytesMax` bytes; not copied before its write, do not reuse.
+   * @throws LOG_FULL, LOG_BUSY, LOG_CLOSED: nothing of the record is or will be stored.
+   */
+  append(record: Uint8Array): Promise<number> {
+    assert(record.length > 0 && record.length <= limits.recordBytesMax, 'a record has its length');
+    return new Promise((resolve, reject) => {
+      if (this.#state !== 'open') return reject(fault('LOG_CLOSED'));
+      if (!this.#hasRoom) return reject(fault('LOG_FULL'));
+      if (this.#waitingBytes + record.length > limits.pendingBytesMax) {
+        return reject(fault('LOG_BUSY'));
+      }
+      this.#waiting.push({ record, resolve, reject });
+      this.#waitingBytes += record.length;
+      this.#schedule();
+    });
+  }
+
+  /**
+   * Looks at the disk's room and, when nothing was synced lately, proves that a synced write
+   * still succeeds. Meant to be called every `probeEveryMs`.
+   */
+  async probe(): Promise<void> {
+    if (this.#state !== 'open') return;
+    await this.#lookAtRoom();
+    if (this.#options.clock.nowMs() - this.#lastSyncAtMs < limits.probeEveryMs) return;
+    try {
+      await this.#writeProbe();
+    } catch (error) {
+      if (!isNoRoom(error)) throw error;
+      this.#hasRoom = false;
+    }
+  }
+
+  async #writeProbe(): Promise<void> {
+    const file = await this.#options.disk.openDurable(join(this.#options.directory, 'probe'));
+    try {
+      await file.write(this.#options.ids.bytes(8), 0);
+      this.#lastSyncAtMs = this.#options.clock.nowMs();
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Writes what waits, then closes. Appends from now on are refused. */
+  async close(): Promise<void> {
+    if (this.#state === 'open') this.#state = 'closing';
+    while (this.#waiting.length > 0 || this.#writing) {
+      if (this.#isFailed()) return;
+      await (this.#writing ?? this.#startWriting());
+    }
+    await this.#segment.file.close();
+  }
+
+  /** One turn of the event loop later, so that all requests of this turn share the write. */
+  #schedule(): void {
+    if (this.#scheduled || this.#writing) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      if (!this.#writing && this.#waiting.length > 0) void this.#startWriting();
+    });
+  }
+
+  #startWriting(): Promise<void> {
+    assert(this.#waiting.length > 0, 'a write begins with something to write');
+    this.#writing = this.#writeGroups().catch((error: unknown) => this.#fail(error));
+    return this.#writing;
+  }
+
+  async #writeGroups(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const group = this.#takeGroup();
+      const done = await this.#writeGroup(group);
+      if (!done) for (const { reject } of group) reject(fault('LOG_FULL'));
+    }
+    // In the same step as the last look at what waits: an append from now on starts anew.
+    this.#writing = undefined;
+  }
+
+  #takeGroup(): readonly Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { record } of this.#waiting) {
+      if (count > 0 && bytes + record.length > limits.groupBytesMax) break;
+      bytes += record.length;
+      count += 1;
+    }
+    this.#waitingBytes -= bytes;
+    return this.#waiting.splice(0, count);
+  }
+
+  /** Whether the group is on disk; false if there was no room and nothing of it stayed. */
+  async #writeGroup(group: readonly Waiting[]): Promise<boolean> {
+    const startedAt = performance.now();
+    if (this.#durableOffset - this.#segment.header.base >= this.#segmentBytes) {
+      if (!(await this.#beginSegment())) return false;
+    }
+    const { header, file } = this.#segment;
+    const start = this.#durableOffset;
+    const size = group.reduce((sum, { record }) => sum + frameOverheadBytes + record.length, 0);
+    const bytes = Buffer.allocUnsafe(size);
+    let at = 0;
+    for (const { record } of group) {
+      encodeFrame(header, start + at, record, bytes, at);
+      at += frameOverheadBytes + record.length;
+    }
+    try {
+      await file.write(bytes, start - header.base);
+    } catch (error) {
+      if (!isNoRoom(error)) throw error;
+      this.#hasRoom = false;
+      await file.truncate(start - header.base);
+      return false;
+    }
+    this.#durableOffset = start + size;
+    this.#lastSyncAtMs = this.#options.clock.nowMs();
+    this.#options.onSync?.({
+      records: group.length,
+      bytes: size,
+      syncMs: performance.now() - startedAt,
+    });
+    this.#answer(group, start);
+    return true;
+  }
+
+  #answer(group: readonly Waiting[], start: number): void {
+    let offset = start;
+    for (const { record, resolve } of group) {
+      resolve(offset);
+      offset += frameOverheadBytes + record.length;
+    }
+    assert(offset === this.#durableOffset, 'a group ends at the durable offset');
+  }
+
+  /** Whether there was room for a new segment. */
+  async #beginSegment(): Promise<boolean> {
+    const sealed = this.#segment.file;
+    try {
+      this.#segment = await createSegment(this.#options, this.#durableOffset, this.#durableOffset);
+    } catch (error) {
+      if (!isNoRoom(error)) throw error;
+      this.#hasRoom = false;
+      return false;
+    }
+    this.#durableOffset += headerBytes;
+    await sealed.close();
+    return true;
+  }
+
+  async #lookAtRoom(): Promise<void> {
+    const { freeBytes, diskBytes } = await this.#options.disk.room(this.#options.directory);
+    this.#freeBytes = freeBytes;
+    this.#hasRoom = freeBytes > (this.#options.reserveBytes ?? reserveBytes(diskBytes));
+  }
+
+  #isFailed(): boolean {
+    return this.#state === 'failed';
+  }
+
+  #fail(error: unknown): void {
+    this.#state = 'failed';
+    this.#options.onFatal(error);
+  }
+}
+
+/** Creates a segment, its name durable. What it left behind without room is removed. */
+async function createSegment(
+  options: LogOptions,
+  base: number,
+  previousEnd: number,
+): Promise<Segment> {
+  const { disk, ids, directory } = options;
+  const random = ids.bytes(8);
+  const [salt, marker] = [random.readUInt32LE(0), random.readUInt32LE(4)];
+  const header = { base, previousEnd, salt, marker };
+  const path = segmentPath(directory, base);
+  const file = await disk.create(path);
+  try {
+    await file.write(encodeHeader(header), 0);
+    await disk.syncDirectory(directory);
+  } catch (error) {
+    await file.close();
+    if (isNoRoom(error)) {
+      await disk.remove(path);
+      await disk.syncDirectory(directory);
+    }
+    throw error;
+  }
+  return { header, file };
+}

@@ -1,0 +1,79 @@
+import type { Disk } from '../base/index.ts';
+import { decodeHeader, type Gap, headerBytes, scan } from './format.ts';
+import { listSegments, segmentPath } from './segments.ts';
+
+/** What opening a shard found and did. */
+export type Recovered = {
+  /** Where the next segment begins: behind every byte that was ever written. */
+  readonly base: number;
+  /** Where the records before it end. */
+  readonly previousEnd: number;
+  /** Bytes of a torn tail that were cut off. */
+  readonly tornBytes: number;
+  /** Damage with valid frames behind it, or a segment without a header; nothing was removed. */
+  readonly gaps: readonly Gap[];
+};
+
+/**
+ * Makes a shard's end certain: cuts a torn tail off and syncs what stays. Reads one segment.
+ * The caller holds the shard's lock, and the folder exists.
+ */
+export async function recoverShard(disk: Disk, directory: string): Promise<Recovered> {
+  const bases = await listSegments(disk, directory);
+  const last = bases.at(-1);
+  if (last === undefined) return { base: 0, previousEnd: 0, tornBytes: 0, gaps: [] };
+  const path = segmentPath(directory, last);
+  const bytes = await readWhole(disk, path);
+  const end = last + bytes.length;
+  const header = decodeHeader(bytes.subarray(0, headerBytes), last);
+  if (header === undefined && bytes.length <= headerBytes) {
+    await disk.remove(path);
+    await disk.syncDirectory(directory);
+    const previousEnd = await endBefore(disk, directory, bases);
+    return { base: last, previousEnd, tornBytes: bytes.length, gaps: [] };
+  }
+  const found = header && scan(header, bytes.subarray(headerBytes), last + headerBytes, true);
+  const previousEnd = found ? found.next : end;
+  await cut(disk, path, previousEnd - last);
+  // The segment's own name may not be on disk yet, if its creator was killed before it synced.
+  await disk.syncDirectory(directory);
+  return {
+    base: Math.max(end, previousEnd),
+    previousEnd,
+    tornBytes: Math.max(0, end - previousEnd),
+    gaps: found ? found.gaps : [{ from: last, to: end }],
+  };
+}
+
+/** Where the last segment but one ends, as its file says. */
+async function endBefore(disk: Disk, directory: string, bases: readonly number[]): Promise<number> {
+  const base = bases.at(-2);
+  if (base === undefined) return bases.at(-1) ?? 0;
+  const file = await disk.openRead(segmentPath(directory, base));
+  try {
+    return base + (await file.size());
+  } finally {
+    await file.close();
+  }
+}
+
+async function readWhole(disk: Disk, path: string): Promise<Buffer> {
+  const file = await disk.openRead(path);
+  try {
+    const bytes = Buffer.alloc(await file.size());
+    const count = await file.read(bytes, 0);
+    if (count !== bytes.length) throw new Error(`short read of ${path}`);
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
+
+async function cut(disk: Disk, path: string, size: number): Promise<void> {
+  const file = await disk.openDurable(path);
+  try {
+    await file.truncate(size);
+  } finally {
+    await file.close();
+  }
+}

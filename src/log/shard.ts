@@ -1,0 +1,77 @@
+import { join } from 'node:path';
+import { type Clock, DirectoryLock, type Disk, type Ids } from '../base/index.ts';
+import type { Logger, Metrics } from '../base/index.ts';
+import { Log } from './log.ts';
+import { shardDirectory } from './segments.ts';
+
+export type ShardOptions = {
+  readonly dataDirectory: string;
+  readonly shard: number;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly reserveBytes: number | undefined;
+  /** Called after each group, with the durable offset. */
+  readonly onGrown?: (durableOffset: number) => void;
+  /** Called once when the disk failed: the process must end. */
+  readonly onFatal: (error: unknown) => void;
+};
+
+/** A shard that is open for writing, and locked. */
+export type OpenShard = { readonly log: Log; readonly close: () => Promise<void> };
+
+const lockWaitMs = 10_000;
+
+/**
+ * Locks and opens one shard, counts its syncs and reports what its recovery found.
+ * @throws LOCKED when another process writes it, and does not end soon
+ */
+export async function openShard(options: ShardOptions): Promise<OpenShard> {
+  const { disk, clock, ids, logger, shard, reserveBytes, onFatal } = options;
+  const directory = shardDirectory(options.dataDirectory, shard);
+  await disk.makeDirectory(directory);
+  const holder = () => 'a process of an earlier server that is still ending';
+  const lock = DirectoryLock.take(join(directory, 'LOCK'), holder, lockWaitMs);
+  const count = counters(options.metrics);
+  const log: Log = await Log.open({
+    disk,
+    clock,
+    ids,
+    directory,
+    onFatal,
+    ...(reserveBytes === undefined ? {} : { reserveBytes }),
+    onSync: ({ records, bytes, syncMs }) => {
+      count.groups.observe(records);
+      count.syncs.observe(syncMs / 1000);
+      count.bytes.inc(bytes);
+      options.onGrown?.(log.durableOffset);
+    },
+  });
+  options.metrics.gauge('millrace_disk_free_bytes', 'Free room for the log.', () => log.freeBytes);
+  const { tornBytes, gaps } = log.recovered;
+  if (tornBytes > 0) logger.info({ shard, tornBytes }, 'cut a torn tail off the log');
+  for (const gap of gaps) logger.error({ shard, ...gap }, 'damage in the log; it will be skipped');
+  const close = async () => {
+    await log.close();
+    lock.release();
+  };
+  return { log, close };
+}
+
+function counters(metrics: Metrics) {
+  return {
+    syncs: metrics.histogram(
+      'millrace_log_sync_duration_seconds',
+      'Time of one synced write.',
+      [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
+    ),
+    groups: metrics.histogram(
+      'millrace_log_group_commit_events',
+      'Records of one synced write.',
+      [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000],
+    ),
+    bytes: metrics.counter('millrace_log_written_bytes_total', 'Bytes synced to the log.'),
+  };
+}

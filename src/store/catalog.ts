@@ -1,0 +1,139 @@
+import type { DuckWriter } from './duckdb.ts';
+import { type Column, type ColumnType, receiptSql, type TableSchema } from './types.ts';
+
+/*
+ * What is in the file besides the users' databases:
+ *
+ *   mr.tables     id, database, name, created_at, rows
+ *   mr.columns    table_id, ordinal, name, type, exact_as_double, since, rescued
+ *   mr.cursors    shard, next
+ *   mr.hot_<id>   the rows of a table
+ *   millrace.*    what users may read about all this
+ *
+ * No user's database is called `mr`: their names have three characters at least. For the same
+ * reason the file is not `millrace.duckdb`: a catalog and a schema of one name are ambiguous.
+ */
+export const fileName = 'millrace-1.duckdb';
+
+const create = `
+CREATE SCHEMA IF NOT EXISTS mr;
+CREATE SCHEMA IF NOT EXISTS millrace;
+CREATE TABLE IF NOT EXISTS mr.tables (
+  id INTEGER, database VARCHAR, name VARCHAR, created_at TIMESTAMP, rows BIGINT);
+CREATE TABLE IF NOT EXISTS mr.columns (
+  table_id INTEGER, ordinal INTEGER, name VARCHAR, type VARCHAR, exact_as_double BOOLEAN,
+  since TIMESTAMP, rescued BIGINT);
+CREATE TABLE IF NOT EXISTS mr.cursors (shard INTEGER, next BIGINT);
+CREATE TABLE IF NOT EXISTS millrace.quarantine (
+  receipt VARCHAR, received_at TIMESTAMP, "database" VARCHAR, "table" VARCHAR, reason VARCHAR,
+  key_fingerprint VARCHAR, body VARCHAR);
+CREATE OR REPLACE VIEW millrace.tables AS
+  SELECT "database", name AS "table", rows, created_at FROM mr.tables ORDER BY ALL;
+CREATE OR REPLACE VIEW millrace.columns AS
+  SELECT t."database", t.name AS "table", c.name AS "column", c.type, c.since, c.rescued
+  FROM mr.columns c JOIN mr.tables t ON t.id = c.table_id ORDER BY t."database", t.name, c.ordinal;
+`;
+
+/** A table with the number of its hot rows' table. */
+export type StoredTable = TableSchema & { readonly id: number };
+
+export type Catalog = {
+  readonly tables: Map<string, StoredTable>;
+  readonly cursors: Map<number, number>;
+};
+
+export function tableKey(database: string, table: string): string {
+  return `${database}.${table}`;
+}
+
+/** Creates what is missing and reads what is there. */
+export async function openCatalog(duck: DuckWriter): Promise<Catalog> {
+  await duck.run(create);
+  const columns = new Map<number, Map<string, Column>>();
+  for (const row of await duck.all('FROM mr.columns ORDER BY table_id, ordinal')) {
+    const id = Number(row.table_id);
+    const name = row.name as string;
+    const column = {
+      name,
+      type: row.type as ColumnType,
+      exactAsDouble: row.exact_as_double === true,
+    };
+    columns.set(id, (columns.get(id) ?? new Map<string, Column>()).set(name, column));
+  }
+  const tables = new Map<string, StoredTable>();
+  for (const row of await duck.all('FROM mr.tables')) {
+    const [id, database, table] = [Number(row.id), row.database as string, row.name as string];
+    const stored = { id, database, table, columns: columns.get(id) ?? new Map<string, Column>() };
+    tables.set(tableKey(database, table), stored);
+  }
+  const cursors = new Map<number, number>();
+  for (const row of await duck.all('FROM mr.cursors')) {
+    cursors.set(Number(row.shard), Number(row.next));
+  }
+  return { tables, cursors };
+}
+
+/**
+ * The statements that turn `before` into `after`, view included; none when nothing changed.
+ * Names are safe in SQL: databases, tables and columns hold only a-z, 0-9 and _.
+ */
+export function growth(before: StoredTable | undefined, after: StoredTable): readonly string[] {
+  const sql: string[] = [];
+  const hot = `mr.hot_${after.id}`;
+  if (!before) {
+    const { id, database, table } = after;
+    sql.push(
+      `CREATE SCHEMA IF NOT EXISTS "${database}"`,
+      `CREATE TABLE ${hot} (time BIGINT, _rescued_data VARCHAR, _receipt BIGINT)`,
+      `INSERT INTO mr.tables VALUES (${id}, '${database}', '${table}', ${nowSql}, 0)`,
+    );
+  }
+  let ordinal = 0;
+  for (const { name, type, exactAsDouble } of after.columns.values()) {
+    const old = before?.columns.get(name);
+    if (!old) {
+      sql.push(
+        `ALTER TABLE ${hot} ADD COLUMN "${name}" ${type}`,
+        `INSERT INTO mr.columns VALUES (${after.id}, ${ordinal}, '${name}', '${type}',
+           ${exactAsDouble}, ${nowSql}, 0)`,
+      );
+    } else if (old.type !== type) {
+      sql.push(`ALTER TABLE ${hot} ALTER COLUMN "${name}" TYPE ${type}`);
+    }
+    if (old && (old.type !== type || old.exactAsDouble !== exactAsDouble)) {
+      sql.push(`UPDATE mr.columns SET type = '${type}', exact_as_double = ${exactAsDouble}
+        WHERE table_id = ${after.id} AND name = '${name}'`);
+    }
+    ordinal += 1;
+  }
+  return sql.length === 0 ? [] : [...sql, viewSql(after)];
+}
+
+const nowSql = `now() AT TIME ZONE 'UTC'`;
+
+function viewSql(table: StoredTable): string {
+  const names = [...table.columns.keys()].map((name) => `"${name}", `).join('');
+  return `CREATE OR REPLACE VIEW "${table.database}"."${table.table}" AS
+    SELECT time, ${names}_rescued_data, ${receiptSql} AS _receipt FROM mr.hot_${table.id}`;
+}
+
+/** Reads the lines of `path` as rows of a table, in the order of `insertColumns`. */
+export function selectLines(table: TableSchema, path: string): string {
+  const columns = [...table.columns.values()];
+  // Nested values come as text in a string and are cast, so that they stay as they were written.
+  const types = columns.map(
+    ({ name, type }) => `"${name}": '${type === 'JSON' ? 'VARCHAR' : type}'`,
+  );
+  const values = columns.map(({ name, type }) =>
+    type === 'JSON' ? `"${name}"::JSON` : `"${name}"`,
+  );
+  return `SELECT ${['time', '_rescued_data', '_receipt', ...values].join(', ')}
+    FROM read_ndjson('${path.replaceAll("'", "''")}', columns = {
+      ${["time: 'BIGINT'", "_rescued_data: 'VARCHAR'", "_receipt: 'BIGINT'", ...types].join(', ')}
+    })`;
+}
+
+export function insertColumns(table: TableSchema): string {
+  const names = [...table.columns.keys()].map((name) => `"${name}"`);
+  return ['time', '_rescued_data', '_receipt', ...names].join(', ');
+}

@@ -1,0 +1,186 @@
+import {
+  DuckDBArrayValue,
+  type DuckDBConnection,
+  DuckDBDecimalValue,
+  DuckDBInstance,
+  DuckDBListValue,
+  DuckDBMapValue,
+  type DuckDBResult,
+  DuckDBStructValue,
+  DuckDBTimestampValue,
+  type DuckDBValue,
+  StatementType,
+} from '@duckdb/node-api';
+import { fault, messageOf } from '../base/index.ts';
+
+/** A value that JSON can hold. Integers beyond 2^53 and exact decimals are strings. */
+export type Plain =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly Plain[]
+  | { readonly [name: string]: Plain };
+
+/** The answer to a query: columns at once, rows as they come. */
+export type RowSet = {
+  readonly columns: readonly { readonly name: string; readonly type: string }[];
+  readonly rows: AsyncIterable<readonly (readonly Plain[])[]>;
+};
+
+/** One DuckDB file. The only place that knows the driver. */
+export class Duck {
+  readonly #instance: DuckDBInstance;
+
+  private constructor(instance: DuckDBInstance) {
+    this.#instance = instance;
+  }
+
+  static async open(path: string, settings: Readonly<Record<string, string>>): Promise<Duck> {
+    return new Duck(await DuckDBInstance.create(path, { ...settings }));
+  }
+
+  async connect(): Promise<DuckWriter> {
+    return new DuckWriter(await this.#instance.connect());
+  }
+
+  async reader(): Promise<DuckReader> {
+    return new DuckReader(await this.#instance.connect());
+  }
+
+  close(): void {
+    this.#instance.closeSync();
+  }
+}
+
+/** A connection for our own SQL. */
+export class DuckWriter {
+  readonly #connection: DuckDBConnection;
+
+  constructor(connection: DuckDBConnection) {
+    this.#connection = connection;
+  }
+
+  async run(sql: string): Promise<void> {
+    await this.#connection.run(sql);
+  }
+
+  async all(sql: string): Promise<readonly Record<string, Plain>[]> {
+    const reader = await this.#connection.runAndReadAll(sql);
+    return reader.convertRowObjects(plain);
+  }
+
+  /** Appends rows to a table, as part of the open transaction. Dates are given as ms. */
+  async append(
+    schema: string,
+    table: string,
+    rows: Iterable<readonly (string | Date)[]>,
+  ): Promise<void> {
+    const appender = await this.#connection.createAppender(table, schema);
+    for (const row of rows) {
+      for (const value of row) {
+        if (typeof value === 'string') appender.appendVarchar(value);
+        else appender.appendTimestamp(new DuckDBTimestampValue(BigInt(value.getTime()) * 1000n));
+      }
+      appender.endRow();
+    }
+    appender.closeSync();
+  }
+
+  close(): void {
+    this.#connection.closeSync();
+  }
+}
+
+/** A connection for users' SQL: one SELECT at a time, which cannot change anything. */
+export class DuckReader {
+  readonly #connection: DuckDBConnection;
+
+  constructor(connection: DuckDBConnection) {
+    this.#connection = connection;
+  }
+
+  /** @throws QUERY_REFUSED when it is not one SELECT, QUERY_FAILED with the engine's text */
+  async select(sql: string): Promise<RowSet> {
+    try {
+      const result = await this.#stream(sql);
+      const types = result.columnTypes();
+      const columns = result.deduplicatedColumnNames().map((name, index) => {
+        const type = types[index];
+        return { name, type: type?.alias ?? String(type) };
+      });
+      return { columns, rows: rowsOf(result) };
+    } catch (error) {
+      throw queryFault(error);
+    }
+  }
+
+  async #stream(sql: string): Promise<DuckDBResult> {
+    const statements = await this.#connection.extractStatements(sql);
+    if (statements.count !== 1) {
+      throw fault('QUERY_REFUSED', { seen: `${statements.count} statements` });
+    }
+    const statement = await statements.prepare(0);
+    const kind = statement.statementType;
+    if (kind !== StatementType.SELECT && kind !== StatementType.EXPLAIN) {
+      throw fault('QUERY_REFUSED', { seen: StatementType[kind] ?? 'another statement' });
+    }
+    await this.#connection.run('BEGIN TRANSACTION READ ONLY');
+    return statement.stream();
+  }
+
+  /** Stops what runs; its `rows` end with an error. */
+  interrupt(): void {
+    this.#connection.interrupt();
+  }
+
+  close(): void {
+    this.#connection.closeSync();
+  }
+}
+
+async function* rowsOf(result: DuckDBResult): AsyncGenerator<readonly (readonly Plain[])[]> {
+  try {
+    for await (const rows of result.yieldConvertedRows(plain)) yield rows;
+  } catch (error) {
+    throw queryFault(error);
+  }
+}
+
+function queryFault(error: unknown): unknown {
+  const ours = error instanceof Error && error.name === 'MillraceError';
+  return ours ? error : fault('QUERY_FAILED', { seen: messageOf(error) }, error);
+}
+
+function plain(value: DuckDBValue): Plain {
+  if (value === null || typeof value !== 'object') {
+    return typeof value === 'bigint' ? plainInteger(value) : plainScalar(value);
+  }
+  if (value instanceof DuckDBListValue || value instanceof DuckDBArrayValue) {
+    return value.items.map(plain);
+  }
+  if (value instanceof DuckDBStructValue) {
+    return Object.fromEntries(Object.entries(value.entries).map(([k, v]) => [k, plain(v)]));
+  }
+  if (value instanceof DuckDBMapValue) {
+    return Object.fromEntries(
+      value.entries.map((entry) => [String(entry.key), plain(entry.value)]),
+    );
+  }
+  if (value instanceof DuckDBDecimalValue) return plainDecimal(value);
+  return String(value);
+}
+
+function plainScalar(value: Exclude<DuckDBValue, bigint | object>): Plain {
+  return typeof value === 'number' && !Number.isFinite(value) ? String(value) : (value ?? null);
+}
+
+function plainInteger(value: bigint): number | string {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : String(value);
+}
+
+/** As a number where that is exact. */
+function plainDecimal(value: DuckDBDecimalValue): number | string {
+  return Number.isSafeInteger(Number(value.value)) ? Number(value.toString()) : value.toString();
+}

@@ -1,0 +1,209 @@
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { assert, fault, limits, messageOf } from '../base/index.ts';
+import {
+  type Catalog,
+  fileName,
+  growth,
+  insertColumns,
+  openCatalog,
+  selectLines,
+  type StoredTable,
+  tableKey,
+} from './catalog.ts';
+import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
+import type { QuarantineRow, Store, StoreBatch, TableBatch, TableStatus } from './types.ts';
+
+/** Opens the store below a data directory; waits for no lock. @throws STORE_FAILED */
+export async function openStore(dataDirectory: string): Promise<Store> {
+  const directory = join(dataDirectory, 'store');
+  const staging = join(directory, 'staging');
+  await rm(staging, { recursive: true, force: true });
+  await mkdir(staging, { recursive: true });
+  try {
+    const duck = await Duck.open(join(directory, fileName), {
+      memory_limit: `${limits.storeMemoryBytesMax} B`,
+      autoinstall_known_extensions: 'false',
+      autoload_known_extensions: 'false',
+    });
+    const writer = await duck.connect();
+    const catalog = await openCatalog(writer);
+    await writer.run(`SET allowed_directories = ['${staging.replaceAll("'", "''")}']`);
+    await writer.run('SET enable_external_access = false');
+    await writer.run('SET lock_configuration = true');
+    const checker = await duck.connect();
+    return new DuckStore({ directory, staging, duck, writer, checker, catalog });
+  } catch (error) {
+    throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
+  }
+}
+
+type Parts = {
+  readonly directory: string;
+  readonly staging: string;
+  readonly duck: Duck;
+  readonly writer: DuckWriter;
+  readonly checker: DuckWriter;
+  readonly catalog: Catalog;
+};
+
+class DuckStore implements Store {
+  readonly #parts: Parts;
+  readonly #tables: Map<string, StoredTable>;
+  readonly #cursors: Map<number, number>;
+  #stagingCount = 0;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.#tables = parts.catalog.tables;
+    this.#cursors = parts.catalog.cursors;
+  }
+
+  get cursors(): ReadonlyMap<number, number> {
+    return this.#cursors;
+  }
+
+  get tableCount(): number {
+    return this.#tables.size;
+  }
+
+  schema(database: string, table: string): StoredTable | undefined {
+    return this.#tables.get(tableKey(database, table));
+  }
+
+  async commit(batch: StoreBatch): Promise<void> {
+    const changed = this.#number(batch.tables);
+    const { writer } = this.#parts;
+    try {
+      await writer.run('BEGIN');
+      for (const table of changed) await this.#writeTable(table);
+      await this.#writeQuarantine(batch.quarantine);
+      for (const [shard, next] of batch.cursors) await this.#writeCursor(shard, next);
+      await writer.run('COMMIT');
+    } catch (error) {
+      const seen = messageOf(error);
+      const rolledBack = await writer.run('ROLLBACK').then(
+        () => true,
+        () => false,
+      );
+      throw fault(rolledBack ? 'STORE_FAILED' : 'STORE_INVALID', { seen }, error);
+    }
+    for (const { id, database, table, columns } of changed) {
+      this.#tables.set(tableKey(database, table), { id, database, table, columns });
+    }
+    for (const [shard, next] of batch.cursors) this.#cursors.set(shard, next);
+  }
+
+  /** Gives each table of a batch its number; a new one gets the next. */
+  #number(batches: readonly TableBatch[]): readonly (TableBatch & StoredTable)[] {
+    let last = Math.max(0, ...[...this.#tables.values()].map(({ id }) => id));
+    return batches.map((batch) => {
+      const id = this.schema(batch.database, batch.table)?.id ?? (last += 1);
+      return { ...batch, id };
+    });
+  }
+
+  async #writeTable(batch: TableBatch & StoredTable): Promise<void> {
+    const { writer } = this.#parts;
+    for (const sql of growth(this.schema(batch.database, batch.table), batch)) {
+      await writer.run(sql);
+    }
+    await this.#staged(batch, (path) =>
+      writer.run(
+        `INSERT INTO mr.hot_${batch.id} (${insertColumns(batch)}) ${selectLines(batch, path)}`,
+      ),
+    );
+    await writer.run(
+      `UPDATE mr.tables SET rows = rows + ${batch.lines.length} WHERE id = ${batch.id}`,
+    );
+    for (const [column, count] of batch.rescued) {
+      await writer.run(`UPDATE mr.columns SET rescued = rescued + ${count}
+        WHERE table_id = ${batch.id} AND name = '${column}'`);
+    }
+  }
+
+  async #writeQuarantine(rows: readonly QuarantineRow[]): Promise<void> {
+    if (rows.length === 0) return;
+    const values = rows.map((row) => [
+      row.receipt,
+      new Date(row.receivedAtMs),
+      row.database,
+      row.table,
+      row.reason,
+      row.fingerprint,
+      row.body,
+    ]);
+    await this.#parts.writer.append('millrace', 'quarantine', values);
+  }
+
+  async #writeCursor(shard: number, next: number): Promise<void> {
+    const before = this.#cursors.get(shard);
+    assert(before === undefined || next >= before, 'a cursor never goes back');
+    await this.#parts.writer.run(
+      before === undefined
+        ? `INSERT INTO mr.cursors VALUES (${shard}, ${next})`
+        : `UPDATE mr.cursors SET next = ${next} WHERE shard = ${shard}`,
+    );
+  }
+
+  async accepts(batch: TableBatch): Promise<boolean> {
+    return this.#staged(batch, async (path) => {
+      const { checker } = this.#parts;
+      try {
+        await checker.run(`CREATE OR REPLACE TEMP TABLE checked AS ${selectLines(batch, path)}`);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+  }
+
+  /** Writes the lines to a file that the engine reads; it need not survive anything. */
+  async #staged<T>(batch: TableBatch, use: (path: string) => Promise<T>): Promise<T> {
+    this.#stagingCount += 1;
+    const path = join(this.#parts.staging, `${this.#stagingCount}.ndjson`);
+    try {
+      await writeFile(path, batch.lines.join('\n'));
+      return await use(path);
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  async tables(): Promise<readonly TableStatus[]> {
+    const rows = await this.#parts.checker.all(`
+      SELECT t.database, t.name, t.rows, count(c.name) AS columns
+      FROM mr.tables t LEFT JOIN mr.columns c ON c.table_id = t.id GROUP BY ALL ORDER BY ALL`);
+    return rows.map((row) => ({
+      database: row.database as string,
+      table: row.name as string,
+      rows: Number(row.rows),
+      columns: Number(row.columns),
+    }));
+  }
+
+  async quarantineCount(): Promise<number> {
+    const rows = await this.#parts.checker.all('SELECT count(*) AS n FROM millrace.quarantine');
+    return Number(rows[0]?.n);
+  }
+
+  async size(): Promise<number> {
+    let bytes = 0;
+    for (const name of await readdir(this.#parts.directory)) {
+      bytes += (await stat(join(this.#parts.directory, name))).size;
+    }
+    return bytes;
+  }
+
+  reader(): Promise<DuckReader> {
+    return this.#parts.duck.reader();
+  }
+
+  async close(): Promise<void> {
+    const { duck, writer, checker } = this.#parts;
+    checker.close();
+    writer.close();
+    duck.close();
+    await rm(this.#parts.staging, { recursive: true, force: true });
+  }
+}

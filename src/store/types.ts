@@ -1,0 +1,106 @@
+import { assert } from '../base/index.ts';
+import type { DuckReader } from './duckdb.ts';
+
+/** JSON is text that is known to be JSON. */
+export type ColumnType = 'BIGINT' | 'DOUBLE' | 'BOOLEAN' | 'VARCHAR' | 'JSON';
+
+export type Column = {
+  readonly name: string;
+  readonly type: ColumnType;
+  /** Whether every BIGINT so far is exact as a DOUBLE, so that widening would lose nothing. */
+  readonly exactAsDouble: boolean;
+};
+
+export type TableSchema = {
+  readonly database: string;
+  readonly table: string;
+  /** By name, in the order in which they appeared. `time` and our own are not among them. */
+  readonly columns: ReadonlyMap<string, Column>;
+};
+
+/** Rows for one table. */
+export type TableBatch = TableSchema & {
+  /**
+   * JSON objects, one per row: `_receipt` (number), `time`, `_rescued_data` (JSON text in a
+   * string) where there is some, and columns of the schema; nested values as text in a string.
+   */
+  readonly lines: readonly string[];
+  /** Values that went to `_rescued_data`, by column name. */
+  readonly rescued: ReadonlyMap<string, number>;
+};
+
+/** Why an event is in quarantine: a closed list. */
+export type QuarantineReason =
+  | 'unknown_key'
+  | 'key_not_allowed'
+  | 'key_revoked'
+  | 'too_many_tables'
+  | 'unloadable';
+
+export type QuarantineRow = {
+  readonly receipt: string;
+  readonly receivedAtMs: number;
+  readonly database: string;
+  readonly table: string;
+  readonly reason: QuarantineReason;
+  /** Hexadecimal. */
+  readonly fingerprint: string;
+  /** The event's exact text. */
+  readonly body: string;
+};
+
+/** What one transaction writes. */
+export type StoreBatch = {
+  readonly tables: readonly TableBatch[];
+  readonly quarantine: readonly QuarantineRow[];
+  /** By shard: all before this offset is in the store when the batch is. */
+  readonly cursors: ReadonlyMap<number, number>;
+};
+
+export type TableStatus = {
+  readonly database: string;
+  readonly table: string;
+  readonly rows: number;
+  readonly columns: number;
+};
+
+/** The store, as a seam. */
+export interface Store {
+  /** By shard, as committed. */
+  readonly cursors: ReadonlyMap<number, number>;
+  /** The schema as committed; undefined when there is no such table. */
+  schema(database: string, table: string): TableSchema | undefined;
+  readonly tableCount: number;
+  /**
+   * Writes a batch in one transaction.
+   * @throws STORE_FAILED: nothing of the batch is there; the same batch may be tried again.
+   * @throws STORE_INVALID: nobody knows; the store must be opened anew.
+   */
+  commit(batch: StoreBatch): Promise<void>;
+  /** Whether these rows can be read as the table's types. Writes nothing. */
+  accepts(batch: TableBatch): Promise<boolean>;
+  tables(): Promise<readonly TableStatus[]>;
+  quarantineCount(): Promise<number>;
+  /** Bytes on disk. */
+  size(): Promise<number>;
+  /** A connection for users' SQL. */
+  reader(): Promise<DuckReader>;
+  close(): Promise<void>;
+}
+
+const offsetBits = 48n;
+const shardMax = 2 ** 14;
+
+/** A receipt as the store keeps it: shard and offset in one 64-bit integer, as digits. */
+export function receiptNumber(shard: number, offset: number): string {
+  assert(shard < shardMax && offset < 2 ** Number(offsetBits), 'a receipt fits in 64 bits');
+  return shard === 0 ? String(offset) : String((BigInt(shard) << offsetBits) | BigInt(offset));
+}
+
+/** A receipt as people see it: `<shard>-<offset>`. */
+export function receiptText(shard: number, offset: number): string {
+  return `${shard}-${offset}`;
+}
+
+/** The SQL that turns the column `_receipt` of a hot table into what people see. */
+export const receiptSql = `(_receipt >> ${offsetBits}) || '-' || (_receipt & ${2n ** offsetBits - 1n})`;

@@ -1,0 +1,112 @@
+import { assert, messageOf, MillraceError } from '../base/index.ts';
+import type { EdgeReport, FromChild, Role, ToChild } from './messages.ts';
+
+const durableEveryMs = 10;
+
+/** A process's line to its supervisor. */
+export class ChildLink<Config> {
+  readonly role: Role;
+  readonly config: Config;
+  #askId = 0;
+  readonly #asked = new Map<number, (reports: readonly EdgeReport[]) => void>();
+  #onAsk: (() => Promise<EdgeReport>) | undefined;
+  #onDurable: ((shard: number, offset: number) => void) | undefined;
+  #drain: () => void = () => undefined;
+  #durableIsDue = false;
+  #durableOffset = 0;
+
+  /** Resolves when the process is to drain, or its supervisor is gone. */
+  readonly drained: Promise<void>;
+
+  private constructor(role: Role, config: Config) {
+    this.role = role;
+    this.config = config;
+    this.drained = new Promise((resolve) => {
+      this.#drain = resolve;
+    });
+    process.on('message', (message: ToChild<Config>) => this.#receive(message));
+    process.once('disconnect', () => this.#drain());
+    // A terminal signals the whole group, but the order of a drain is the supervisor's.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+  }
+
+  /** Waits for the supervisor's first message. */
+  static open<Config>(): Promise<ChildLink<Config>> {
+    assert(process.connected, 'this process has a supervisor');
+    return new Promise((resolve) => {
+      process.once('message', (message: ToChild<Config>) => {
+        assert(message.type === 'start', 'the first message is the start');
+        resolve(new ChildLink(message.role, message.config));
+      });
+    });
+  }
+
+  ready(): void {
+    this.#send({ type: 'ready' });
+  }
+
+  /** Says why the process cannot start, and ends it. */
+  fail(error: unknown): void {
+    const hint = error instanceof MillraceError ? error.hint : undefined;
+    const message = error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+    const text = hint === undefined ? message : messageOf(error);
+    this.#send({ type: 'failed', message: text, hint }, () => process.exit(1));
+  }
+
+  /** From an edge: what is on disk has grown. Sent at most every few ms. */
+  durable(offset: number): void {
+    this.#durableOffset = offset;
+    if (this.#durableIsDue) return;
+    this.#durableIsDue = true;
+    setTimeout(() => {
+      this.#durableIsDue = false;
+      this.#send({ type: 'durable', offset: this.#durableOffset });
+    }, durableEveryMs);
+  }
+
+  /** For an edge: how to answer when asked. */
+  onAsk(report: () => Promise<EdgeReport>): void {
+    this.#onAsk = report;
+  }
+
+  /** For the store: what to do when a shard has grown. */
+  onDurable(grown: (shard: number, offset: number) => void): void {
+    this.#onDurable = grown;
+  }
+
+  /** From the store: asks all edges; those that do not answer soon are missing. */
+  askEdges(): Promise<readonly EdgeReport[]> {
+    this.#askId += 1;
+    const id = this.#askId;
+    return new Promise((resolve) => {
+      this.#asked.set(id, resolve);
+      this.#send({ type: 'askEdges', id });
+    });
+  }
+
+  #receive(message: ToChild<Config>): void {
+    switch (message.type) {
+      case 'ask':
+        void this.#onAsk?.().then((report) => {
+          this.#send({ type: 'report', id: message.id, report });
+        });
+        return;
+      case 'durable':
+        return this.#onDurable?.(message.shard, message.offset);
+      case 'reports':
+        this.#asked.get(message.id)?.(message.reports);
+        this.#asked.delete(message.id);
+        return;
+      case 'drain':
+        return this.#drain();
+      case 'start':
+        return;
+    }
+  }
+
+  #send(message: FromChild, sent: () => void = () => undefined): void {
+    // A line that is cut is no error here: 'disconnect' drains the process.
+    if (process.connected) process.send?.(message, undefined, undefined, () => sent());
+    else sent();
+  }
+}

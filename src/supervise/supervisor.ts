@@ -1,0 +1,196 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { limits, type Logger, sleep } from '../base/index.ts';
+import type { EdgeReport, FromChild, Role, ToChild } from './messages.ts';
+
+const askTimeoutMs = 2_000;
+const restartMsMin = 100;
+const main = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
+);
+
+/** Why a process could not start, as it said it. */
+export class StartError extends Error {
+  readonly hint: string | undefined;
+
+  constructor(message: string, hint: string | undefined) {
+    super(message);
+    this.name = 'StartError';
+    this.hint = hint;
+  }
+}
+
+type Child = {
+  readonly role: Role;
+  process: ChildProcess;
+  startedAtMs: number;
+  restartMs: number;
+  isReady: boolean;
+  hasExited: Promise<void>;
+};
+
+type Ask = { readonly reports: Map<number, EdgeReport>; readonly answer: () => void };
+
+/** Starts the processes of a server and keeps them running. */
+export class Supervisor<Config> {
+  readonly #config: Config;
+  readonly #logger: Logger;
+  readonly #children: Child[] = [];
+  readonly #durable = new Map<number, number>();
+  readonly #asks = new Map<number, Ask>();
+  #askId = 0;
+  #isDraining = false;
+
+  private constructor(config: Config, logger: Logger) {
+    this.#config = config;
+    this.#logger = logger;
+  }
+
+  /** Resolves when every process can take traffic. @throws StartError */
+  static async open<Config>(
+    config: Config,
+    roles: readonly Role[],
+    logger: Logger,
+  ): Promise<Supervisor<Config>> {
+    const supervisor = new Supervisor(config, logger);
+    const started = roles.map((role) => supervisor.#start(role));
+    try {
+      await Promise.all(started);
+    } catch (error) {
+      await supervisor.close();
+      throw error;
+    }
+    return supervisor;
+  }
+
+  /** Drains: edges, then the store. What takes too long is killed; it loses nothing by that. */
+  async close(): Promise<void> {
+    this.#isDraining = true;
+    await this.#stop(this.#children.filter(({ role }) => role.kind === 'edge'));
+    await this.#stop(this.#children.filter(({ role }) => role.kind === 'store'));
+  }
+
+  async #stop(children: readonly Child[]): Promise<void> {
+    for (const child of children) this.#tell(child, { type: 'drain' });
+    const timer = setTimeout(() => {
+      for (const child of children) child.process.kill('SIGKILL');
+    }, limits.drainTimeoutMs);
+    await Promise.all(children.map(({ hasExited }) => hasExited));
+    clearTimeout(timer);
+  }
+
+  #start(role: Role): Promise<void> {
+    const spawned = this.#spawn();
+    const child: Child = {
+      role,
+      process: spawned.process,
+      hasExited: spawned.hasExited,
+      startedAtMs: Date.now(),
+      restartMs: restartMsMin,
+      isReady: false,
+    };
+    this.#children.push(child);
+    return new Promise((resolve, reject) => {
+      this.#attend(child, resolve, reject);
+    });
+  }
+
+  #spawn(): { readonly process: ChildProcess; readonly hasExited: Promise<void> } {
+    const child = fork(main, ['--child'], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    const hasExited = new Promise<void>((resolve) => {
+      child.once('exit', () => resolve());
+      child.once('error', () => resolve());
+    });
+    return { process: child, hasExited };
+  }
+
+  /** Sends the start, listens, and starts again what dies. */
+  #attend(child: Child, ready: () => void, failed: (error: unknown) => void): void {
+    let failure: StartError | undefined;
+    child.process.on('message', (message: FromChild) => {
+      if (message.type === 'failed') failure = new StartError(message.message, message.hint);
+      else if (message.type === 'ready') this.#becameReady(child, ready);
+      else this.#receive(child, message);
+    });
+    child.process.once('exit', (code, signal) => {
+      if (this.#isDraining) return ready();
+      const name = nameOf(child.role);
+      if (!child.isReady && child.restartMs === restartMsMin) {
+        return failed(failure ?? new StartError(`${name} ended with ${signal ?? code}`, undefined));
+      }
+      const reason = failure?.message;
+      this.#logger.error(
+        { process: name, code, signal, reason },
+        'a process ended; it is restarted',
+      );
+      void this.#restart(child);
+    });
+    this.#tell(child, { type: 'start', role: child.role, config: this.#config });
+  }
+
+  async #restart(child: Child): Promise<void> {
+    const livedMs = Date.now() - child.startedAtMs;
+    if (livedMs > limits.restartResetMs) child.restartMs = restartMsMin;
+    child.isReady = false;
+    await sleep(child.restartMs);
+    child.restartMs = Math.min(limits.restartMsMax, child.restartMs * 2);
+    if (this.#isDraining) return;
+    Object.assign(child, this.#spawn(), { startedAtMs: Date.now() });
+    const done = () => undefined;
+    this.#attend(child, done, done);
+  }
+
+  #becameReady(child: Child, ready: () => void): void {
+    child.isReady = true;
+    if (child.role.kind === 'store') {
+      for (const [shard, offset] of this.#durable)
+        this.#tell(child, { type: 'durable', shard, offset });
+    }
+    ready();
+  }
+
+  #receive(child: Child, message: FromChild): void {
+    if (message.type === 'durable' && child.role.kind === 'edge') {
+      const { shard } = child.role;
+      this.#durable.set(shard, message.offset);
+      for (const other of this.#children) {
+        if (other.role.kind === 'store' && other.isReady) {
+          this.#tell(other, { type: 'durable', shard, offset: message.offset });
+        }
+      }
+    } else if (message.type === 'report') {
+      const ask = this.#asks.get(message.id);
+      ask?.reports.set(message.report.shard, message.report);
+      ask?.answer();
+    } else if (message.type === 'askEdges') {
+      void this.#askEdges().then((reports) => {
+        this.#tell(child, { type: 'reports', id: message.id, reports });
+      });
+    }
+  }
+
+  async #askEdges(): Promise<readonly EdgeReport[]> {
+    this.#askId += 1;
+    const id = this.#askId;
+    const edges = this.#children.filter(({ role, isReady }) => role.kind === 'edge' && isReady);
+    const reports = new Map<number, EdgeReport>();
+    const stop = new AbortController();
+    const answer = () => {
+      if (reports.size === edges.length) stop.abort();
+    };
+    this.#asks.set(id, { reports, answer });
+    answer();
+    for (const edge of edges) this.#tell(edge, { type: 'ask', id });
+    await sleep(askTimeoutMs, stop.signal);
+    this.#asks.delete(id);
+    return [...reports.values()];
+  }
+
+  #tell(child: Child, message: ToChild<Config>): void {
+    if (child.process.connected) child.process.send(message, () => undefined);
+  }
+}
+
+function nameOf(role: Role): string {
+  return role.kind === 'edge' ? `edge-${role.shard}` : 'store';
+}

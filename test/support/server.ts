@@ -1,0 +1,144 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const program = fileURLToPath(new URL('../../bin/millrace.js', import.meta.url));
+
+/** A folder that is gone after the test. */
+export async function temporaryDirectory(): Promise<{
+  readonly path: string;
+  readonly remove: () => Promise<void>;
+}> {
+  const path = await mkdtemp(join(tmpdir(), 'millrace-test-'));
+  return { path, remove: () => rm(path, { recursive: true, force: true }) };
+}
+
+export type Ran = {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+};
+
+/** Runs one command of the real program to its end. */
+export async function millrace(
+  args: readonly string[],
+  options: { readonly env?: Record<string, string>; readonly input?: string } = {},
+): Promise<Ran> {
+  const child = spawn(process.execPath, [program, ...args], { env: cleanEnv(options.env) });
+  child.stdin.end(options.input ?? '');
+  const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, stdout: stdout(), stderr: stderr() };
+}
+
+/** The rows of a query, by the command line. */
+export async function query<Row = Record<string, unknown>>(
+  data: string,
+  sql: string,
+): Promise<readonly Row[]> {
+  const { code, stdout, stderr } = await millrace([
+    'query',
+    '--data',
+    data,
+    '--format',
+    'json',
+    sql,
+  ]);
+  if (code !== 0) throw new Error(`query failed: ${stderr}`);
+  return JSON.parse(stdout) as Row[];
+}
+
+/** Makes a key by the command line. */
+export async function createKey(data: string, database: string): Promise<string> {
+  const ran = await millrace(['keys', 'create', '--data', data, '--database', database, '--json']);
+  if (ran.code !== 0) throw new Error(`no key: ${ran.stderr}`);
+  return (JSON.parse(ran.stdout) as { key: string }).key;
+}
+
+/** A real server in a process group of its own, on ports of its own. */
+export class TestServer {
+  readonly data: string;
+  readonly ingest: string;
+  readonly admin: string;
+  readonly process: ChildProcess;
+  readonly stderr: () => string;
+
+  private constructor(
+    data: string,
+    urls: { ingest: string; admin: string },
+    child: ChildProcess,
+    stderr: () => string,
+  ) {
+    this.data = data;
+    this.ingest = urls.ingest;
+    this.admin = urls.admin;
+    this.process = child;
+    this.stderr = stderr;
+  }
+
+  static async start(
+    data: string,
+    args: readonly string[] = [],
+    wrapper: readonly string[] = [],
+  ): Promise<TestServer> {
+    const serve = ['serve', '--data', data, '--port', '0', '--admin-port', '0', ...args];
+    const [command = '', ...rest] = [...wrapper, process.execPath, program, ...serve];
+    const child = spawn(command, rest, { env: cleanEnv(), detached: true });
+    const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
+    const ready = /millrace is ready: ingest (\S+) admin (\S+)\n/;
+    for (;;) {
+      const [, ingest, admin] = ready.exec(stdout()) ?? [];
+      if (ingest && admin) return new TestServer(data, { ingest, admin }, child, stderr);
+      if (child.exitCode !== null) throw new Error(`the server did not start: ${stderr()}`);
+      await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
+    }
+  }
+
+  /** Posts one event; `body` is JSON text or a value. */
+  async post(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
+    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    return fetch(`${this.ingest}/postback/v3/event/${path}`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', ...headers },
+      body: text,
+    });
+  }
+
+  /** Waits until all that was acknowledged is queryable. */
+  async flush(): Promise<void> {
+    const response = await fetch(`${this.admin}/flush`, { method: 'POST' });
+    if (!response.ok) throw new Error(`flush: ${await response.text()}`);
+  }
+
+  /** Kills every process of the server at once, as a power cut would. */
+  async kill(): Promise<void> {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    const exited = once(this.process, 'exit');
+    process.kill(-(this.process.pid ?? 0), 'SIGKILL');
+    await exited;
+  }
+
+  /** Stops the server as an operator does; gives its exit code. */
+  async stop(): Promise<number | null> {
+    if (this.process.exitCode !== null) return this.process.exitCode;
+    const exited = once(this.process, 'exit');
+    this.process.kill('SIGTERM');
+    const [code] = (await exited) as [number | null];
+    return code;
+  }
+}
+
+/** The environment without settings of ours, so that a test sees what it says. */
+function cleanEnv(extra: Record<string, string> = {}): Record<string, string | undefined> {
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_'));
+  return { ...Object.fromEntries(kept), ...extra };
+}
+
+function collect(stream: NodeJS.ReadableStream): () => string {
+  const chunks: Buffer[] = [];
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return () => Buffer.concat(chunks).toString('utf8');
+}
