@@ -146,13 +146,24 @@ export class LogReader {
   async #endBefore(base: number): Promise<number> {
     const known = this.#endsBefore.get(base);
     if (known !== undefined) return known;
-    const file = await this.#disk.openRead(segmentPath(this.#directory, base));
+    const file = await this.#openIfThere(base);
+    // It was being created and there was no room: nothing beyond `base` is durable.
+    if (!file) return base;
     try {
       const header = await readHeader(file, base);
       if (header) this.#endsBefore.set(base, header.previousEnd);
       return header?.previousEnd ?? base;
     } finally {
       await file.close();
+    }
+  }
+
+  async #openIfThere(base: number): Promise<ReadableFile | undefined> {
+    try {
+      return await this.#disk.openRead(segmentPath(this.#directory, base));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
     }
   }
 

@@ -1,0 +1,300 @@
+import { basename, dirname } from 'node:path';
+import type { Disk, DurableFile, ReadableFile } from '../../src/base/index.ts';
+
+/** Chance, as a function from 0 to 1 exclusive. */
+export type Random = () => number;
+
+/** A small seeded generator (mulberry32), so that a run can be had again. */
+export function seeded(seed: number): Random {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const sectorBytes = 512;
+
+type Change =
+  | { readonly kind: 'write'; readonly bytes: Buffer; readonly at: number }
+  | { readonly kind: 'cut'; readonly size: number };
+
+type File = {
+  /** What is on the medium. */
+  durable: Buffer;
+  /** What programs see besides: the page cache, in order. */
+  unsynced: readonly Change[];
+  /** The last of these have not returned yet. */
+  inFlight: readonly Change[];
+};
+
+export type Fault = 'EIO' | 'ENOSPC';
+
+/**
+ * A disk in memory that does what real ones may do.
+ *  - A write is on the medium when it returns, not before; at a power cut any subset of its
+ *    sectors is there, in any order, and what lies between is zeros.
+ *  - A name is on the medium after its folder was synced, or by luck.
+ *  - After a kill of the process everything is in the page cache, and a write that was under way
+ *    is there up to some byte.
+ *  - `failNext` makes an operation fail; a write without room leaves a part of itself.
+ */
+export class SimDisk implements Disk {
+  readonly #random: Random;
+  readonly #cachedNames: Map<string, File>;
+  readonly #durableNames: Map<string, File>;
+  #isDead = false;
+  #fault: { left: number; readonly fault: Fault } | undefined;
+  /** Operations so far that a fault can hit. */
+  operations = 0;
+  /** The machine stops at this operation: it and those after it never return. */
+  stopAt = Number.POSITIVE_INFINITY;
+  freeBytes = 1e12;
+
+  constructor(
+    random: Random,
+    cachedNames: ReadonlyMap<string, File> = new Map(),
+    durableNames: ReadonlyMap<string, File> = new Map(),
+  ) {
+    this.#random = random;
+    this.#cachedNames = new Map(cachedNames);
+    this.#durableNames = new Map(durableNames);
+  }
+
+  /** Whether the fault that was asked for has struck. */
+  get hasStruck(): boolean {
+    return this.#fault === undefined;
+  }
+
+  get isDead(): boolean {
+    return this.#isDead;
+  }
+
+  /** Lets the operation after `skip` others fail. */
+  failNext(fault: Fault, skip = 0): void {
+    this.#fault = { left: skip, fault };
+  }
+
+  /** The state after a crash, as a new disk; nothing on this one ever returns again. */
+  crash(kind: 'power' | 'kill'): SimDisk {
+    this.#isDead = true;
+    const survivors = new Map<File, File>();
+    const survivor = (file: File) => {
+      const known =
+        survivors.get(file) ??
+        (kind === 'kill' ? this.#afterKill(file) : this.#afterPowerCut(file));
+      survivors.set(file, known);
+      return known;
+    };
+    const all = (names: ReadonlyMap<string, File>) =>
+      new Map([...names].map(([name, file]): [string, File] => [name, survivor(file)]));
+    if (kind === 'kill') {
+      return new SimDisk(this.#random, all(this.#cachedNames), all(this.#durableNames));
+    }
+    const names = all(this.#namesAfterPowerCut());
+    return new SimDisk(this.#random, names, names);
+  }
+
+  /** A file's bytes as programs see them, for tests that damage them. */
+  peek(path: string): Buffer {
+    return cached(this.#file(path));
+  }
+
+  /** Replaces a file's bytes, on the medium too. */
+  poke(path: string, bytes: Buffer): void {
+    Object.assign(this.#file(path), { durable: bytes, unsynced: [], inFlight: [] });
+  }
+
+  paths(): readonly string[] {
+    return [...this.#cachedNames.keys()].sort();
+  }
+
+  /** Each name that was made or removed without a sync of its folder is there or not, by luck. */
+  #namesAfterPowerCut(): Map<string, File> {
+    const names = new Map(this.#durableNames);
+    for (const [name, file] of this.#cachedNames) {
+      if (this.#durableNames.get(name) !== file && this.#random() < 0.5) names.set(name, file);
+    }
+    for (const name of this.#durableNames.keys()) {
+      if (!this.#cachedNames.has(name) && this.#random() < 0.5) names.delete(name);
+    }
+    return names;
+  }
+
+  /** Any sectors of what was not synced are there; the rest is as it was. */
+  #afterPowerCut(file: File): File {
+    let bytes = file.durable;
+    for (const change of file.unsynced) {
+      if (change.kind === 'cut') {
+        if (this.#random() < 0.5) bytes = applied(bytes, change);
+        continue;
+      }
+      for (let from = 0; from < change.bytes.length; from += sectorBytes) {
+        if (this.#random() < 0.5) continue;
+        const sector = change.bytes.subarray(from, from + sectorBytes);
+        bytes = applied(bytes, { kind: 'write', bytes: sector, at: change.at + from });
+      }
+    }
+    return { durable: bytes, unsynced: [], inFlight: [] };
+  }
+
+  /** Nothing is lost but the rest of a write that was under way; nothing more is synced. */
+  #afterKill(file: File): File {
+    const unsynced = file.unsynced.flatMap((change): Change[] => {
+      if (!file.inFlight.includes(change)) return [change];
+      if (change.kind === 'cut') return this.#random() < 0.5 ? [change] : [];
+      const length = Math.floor(this.#random() * (change.bytes.length + 1));
+      return [{ ...change, bytes: change.bytes.subarray(0, length) }];
+    });
+    return { durable: file.durable, unsynced, inFlight: [] };
+  }
+
+  #file(path: string): File {
+    const file = this.#cachedNames.get(path);
+    if (!file) throw Object.assign(new Error(`ENOENT: ${path}`), { code: 'ENOENT' });
+    return file;
+  }
+
+  /** Time passes, and a fault may strike. */
+  async #operate(): Promise<Fault | undefined> {
+    this.operations += 1;
+    if (this.operations >= this.stopAt) this.#isDead = true;
+    const fault = this.#fault;
+    const strikes = fault !== undefined && fault.left === 0;
+    if (fault) fault.left -= 1;
+    if (strikes) this.#fault = undefined;
+    const turns = 1 + Math.floor(this.#random() * 3);
+    for (let turn = 0; turn < turns; turn += 1) await new Promise(setImmediate);
+    if (this.#isDead) await new Promise(() => undefined);
+    return strikes ? fault.fault : undefined;
+  }
+
+  async #mustOperate(what: string): Promise<void> {
+    const fault = await this.#operate();
+    if (fault) throw Object.assign(new Error(`${fault}: ${what}`), { code: fault });
+  }
+
+  async makeDirectory(): Promise<void> {
+    await this.#mustOperate('mkdir');
+  }
+
+  async create(path: string): Promise<DurableFile> {
+    await this.#mustOperate('create');
+    if (this.#cachedNames.has(path)) {
+      throw Object.assign(new Error(`EEXIST: ${path}`), { code: 'EEXIST' });
+    }
+    const file: File = { durable: Buffer.alloc(0), unsynced: [], inFlight: [] };
+    this.#cachedNames.set(path, file);
+    return this.#durableFile(file);
+  }
+
+  async openDurable(path: string): Promise<DurableFile> {
+    if (!this.#cachedNames.has(path)) return this.create(path);
+    await this.#mustOperate('open');
+    return this.#durableFile(this.#file(path));
+  }
+
+  async openRead(path: string): Promise<ReadableFile> {
+    await this.#mustOperate('open');
+    const file = this.#file(path);
+    return {
+      size: async () => {
+        await this.#mustOperate('stat');
+        return cached(file).length;
+      },
+      read: async (into, position) => {
+        await this.#mustOperate('read');
+        const bytes = cached(file);
+        const from = Math.min(position, bytes.length);
+        return bytes.copy(into, 0, from, Math.min(bytes.length, from + into.length));
+      },
+      close: () => Promise.resolve(),
+    };
+  }
+
+  async list(path: string): Promise<readonly string[]> {
+    await this.#mustOperate('list');
+    return [...this.#cachedNames.keys()]
+      .filter((name) => dirname(name) === path)
+      .map((name) => basename(name));
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.#mustOperate('rename');
+    this.#cachedNames.set(to, this.#file(from));
+    this.#cachedNames.delete(from);
+  }
+
+  async remove(path: string): Promise<void> {
+    await this.#mustOperate('remove');
+    this.#file(path);
+    this.#cachedNames.delete(path);
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    await this.#mustOperate('fsync');
+    for (const name of this.#durableNames.keys()) {
+      if (dirname(name) === path && !this.#cachedNames.has(name)) this.#durableNames.delete(name);
+    }
+    for (const [name, file] of this.#cachedNames) {
+      if (dirname(name) === path) this.#durableNames.set(name, file);
+    }
+  }
+
+  room(): Promise<{ freeBytes: number; diskBytes: number }> {
+    return Promise.resolve({ freeBytes: this.freeBytes, diskBytes: 1e12 });
+  }
+
+  #durableFile(file: File): DurableFile {
+    return {
+      write: async (bytes, position) => {
+        const change = { kind: 'write', bytes: Buffer.from(bytes), at: position } as const;
+        begin(file, change);
+        const fault = await this.#operate();
+        if (fault) {
+          // A part of it stays.
+          const part = change.bytes.subarray(0, Math.floor(this.#random() * (bytes.length + 1)));
+          end(file, change, { ...change, bytes: part });
+          throw Object.assign(new Error(`${fault}: write`), { code: fault });
+        }
+        end(file, change, change);
+      },
+      truncate: async (size) => {
+        const change = { kind: 'cut', size } as const;
+        begin(file, change);
+        await this.#mustOperate('truncate');
+        // Its sync takes along what an earlier process left in the page cache.
+        Object.assign(file, { durable: cached(file), unsynced: [], inFlight: [] });
+      },
+      close: () => Promise.resolve(),
+    };
+  }
+}
+
+function begin(file: File, change: Change): void {
+  file.unsynced = [...file.unsynced, change];
+  file.inFlight = [...file.inFlight, change];
+}
+
+/** The change has returned: what came of it is on the medium. */
+function end(file: File, change: Change, outcome: Change): void {
+  file.durable = applied(file.durable, outcome);
+  file.unsynced = file.unsynced.filter((other) => other !== change);
+  file.inFlight = file.inFlight.filter((other) => other !== change);
+}
+
+function cached(file: File): Buffer {
+  return file.unsynced.reduce(applied, file.durable);
+}
+
+function applied(to: Buffer, change: Change): Buffer {
+  const isCut = change.kind === 'cut';
+  const result = Buffer.alloc(
+    isCut ? change.size : Math.max(to.length, change.at + change.bytes.length),
+  );
+  to.copy(result);
+  if (!isCut) change.bytes.copy(result, change.at);
+  return result;
+}
