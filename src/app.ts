@@ -1,15 +1,6 @@
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Admin } from './admin/index.ts';
-import {
-  createLogger,
-  DirectoryLock,
-  type Logger,
-  limits,
-  Metrics,
-  nodeDisk,
-} from './base/index.ts';
-import { messageOf, randomIds, systemClock as clock } from './base/index.ts';
+import { createLogger, limits, messageOf, Metrics, nodeDisk } from './base/index.ts';
+import { randomIds, systemClock } from './base/index.ts';
 import type { Config } from './config.ts';
 import { Edge } from './edge/index.ts';
 import { KeyRing } from './keys/index.ts';
@@ -39,22 +30,16 @@ export async function runChild(): Promise<void> {
 
 /** HTTP → log. */
 async function runEdge(link: ChildLink<Config>, config: Config, shard: number): Promise<void> {
-  const logger = createLogger(config.logLevel, `edge-${shard}`);
-  const metrics = new Metrics(`edge-${shard}`);
+  const tools = toolsOf(config, `edge-${shard}`);
   const onGrown = (offset: number) => link.durable(offset);
-  const { log, close } = await openShard({
-    ...shardOptions(config, logger, metrics),
-    shard,
-    onGrown,
-  });
+  const { log, close } = await openShard({ ...tools, shard, onGrown });
   const { host, port, edges } = config;
-  const sharesPort = edges > 1;
-  const edge = await Edge.open({ host, port, sharesPort, log, clock, logger, metrics });
-  const probe = setInterval(() => void log.probe().catch(end(logger)), limits.probeEveryMs);
+  const edge = await Edge.open({ ...tools, host, port, sharesPort: edges > 1, log });
+  const probe = setInterval(() => void log.probe().catch(tools.onFatal), limits.probeEveryMs);
   link.onAsk(async (): Promise<EdgeReport> => {
-    const snapshot = await metrics.snapshot();
+    const metrics = await tools.metrics.snapshot();
     const { durableOffset, lastSyncAtMs, hasRoom } = log;
-    return { shard, durableOffset, lastSyncAtMs, hasRoom, metrics: snapshot };
+    return { shard, durableOffset, lastSyncAtMs, hasRoom, metrics };
   });
   onGrown(log.durableOffset);
   link.ready();
@@ -67,15 +52,14 @@ async function runEdge(link: ChildLink<Config>, config: Config, shard: number): 
 
 /** Log → store, and SQL out of it. */
 async function runStore(link: ChildLink<Config>, config: Config): Promise<void> {
-  const logger = createLogger(config.logLevel, 'store');
-  const metrics = new Metrics('store');
-  const rooms = await openRooms(config, logger, metrics);
+  const tools = toolsOf(config, 'store');
+  const rooms = await openRooms(config, tools);
   const { store, loader, queries } = rooms;
   link.onDurable((shard, offset) => loader.durable(shard, offset));
-  const { data: dataDirectory, adminPort: port, edges, instance } = config;
+  const { adminPort: port, edges, instance } = config;
   const askEdges = () => link.askEdges();
-  const server = { port, dataDirectory, edges, instance, askEdges };
-  const admin = await Admin.open({ ...server, store, loader, queries, metrics, clock });
+  const door = { port, edges, instance, askEdges };
+  const admin = await Admin.open({ ...tools, ...door, store, loader, queries });
   link.ready();
 
   await link.drained;
@@ -87,58 +71,46 @@ async function runStore(link: ChildLink<Config>, config: Config): Promise<void> 
  * The rooms behind the log. Shards that no edge of `config` owns are recovered and loaded: those
  * of an earlier server with more edges, or all of them when no server runs (`edges: 0`).
  */
-export async function openRooms(config: Config, logger: Logger, metrics: Metrics) {
-  const { data: dataDirectory } = config;
-  await mkdir(join(dataDirectory, 'store'), { recursive: true });
-  const holder = () => 'a process of an earlier server that is still ending';
-  const lock = DirectoryLock.take(join(dataDirectory, 'store', 'LOCK'), holder, 10_000);
+export async function openRooms(config: Config, tools = toolsOf(config, 'command')) {
+  const { dataDirectory, disk, logger } = tools;
   const store = await openStore(dataDirectory);
   const readers = new Map<number, LogReader>();
   const orphans = new Map<number, number>();
-  for (const shard of await shardsOf(config)) {
+  for (const shard of await shardsIn(disk, dataDirectory, config.edges)) {
     if (shard >= config.edges) {
-      const { log, close } = await openShard({ ...shardOptions(config, logger, metrics), shard });
+      const { log, close } = await openShard({ ...tools, shard });
       orphans.set(shard, log.durableOffset);
       await close();
     }
-    readers.set(shard, await LogReader.open(nodeDisk, shardDirectory(dataDirectory, shard)));
+    readers.set(shard, await LogReader.open(disk, shardDirectory(dataDirectory, shard)));
   }
   const keys = new KeyRing(dataDirectory, logger);
-  const onFatal = end(logger);
-  const loader = Loader.open({ store, readers, keys, clock, logger, metrics, onFatal });
+  const loader = Loader.open({ ...tools, store, readers, keys });
   for (const [shard, offset] of orphans) loader.durable(shard, offset);
   const close = async () => {
     await loader.close();
     await store.close();
-    lock.release();
   };
   return { store, loader, queries: new Queries(store), orphans, close };
 }
 
-async function shardsOf({ data, edges }: Config): Promise<readonly number[]> {
-  const ours = Array.from({ length: edges }, (_, shard) => shard);
-  for (const shard of ours) await nodeDisk.makeDirectory(shardDirectory(data, shard));
-  return [...new Set([...ours, ...(await shardsIn(nodeDisk, data))])];
-}
+export type Rooms = Awaited<ReturnType<typeof openRooms>>;
 
-function shardOptions(config: Config, logger: Logger, metrics: Metrics) {
-  const { data: dataDirectory, diskReserve: reserveBytes } = config;
+/** What the rooms of one process share. */
+function toolsOf(config: Config, process: string) {
+  const logger = createLogger(config.logLevel, process);
   return {
-    dataDirectory,
-    reserveBytes,
+    dataDirectory: config.data,
+    reserveBytes: config.diskReserve,
     disk: nodeDisk,
-    clock,
+    clock: systemClock,
     ids: randomIds,
     logger,
-    metrics,
-    onFatal: end(logger),
-  };
-}
-
-/** Ends the process: its supervisor starts it anew, and recovery tells what is on disk. */
-function end(logger: Logger): (error: unknown) => void {
-  return (error) => {
-    logger.error({ error: messageOf(error) }, 'the process ends: what is on disk is not certain');
-    process.exit(70);
+    metrics: new Metrics(process),
+    /** Ends the process: its supervisor starts it anew, and recovery tells what is on disk. */
+    onFatal: (error: unknown) => {
+      logger.error({ error: messageOf(error) }, 'what is on disk is not certain: starting anew');
+      globalThis.process.exit(70);
+    },
   };
 }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { createLogger, DirectoryLock, fault, isFault, Metrics, sleep } from '../base/index.ts';
+import type { Rooms } from '../app.ts';
+import { DirectoryLock, fault, isFault, sleep } from '../base/index.ts';
 import type { FaultCode } from '../base/index.ts';
 import { catalogue } from '../base/index.ts';
 import type { Config } from '../config.ts';
@@ -39,13 +40,9 @@ export async function openDoor(dataDirectory: string): Promise<Door> {
 }
 
 /** Opens the rooms over a closed data directory, with all of its log loaded, and uses them. */
-export async function withRooms<T>(
-  config: Config,
-  use: (rooms: Awaited<ReturnType<typeof import('../app.ts').openRooms>>) => Promise<T>,
-): Promise<T> {
+export async function withRooms<T>(config: Config, use: (rooms: Rooms) => Promise<T>): Promise<T> {
   const { openRooms } = await import('../app.ts');
-  const logger = createLogger(config.logLevel, 'command');
-  const rooms = await openRooms(config, logger, new Metrics('command'));
+  const rooms = await openRooms(config);
   try {
     await rooms.loader.flush(rooms.orphans);
     return await use(rooms);

@@ -17,7 +17,7 @@ export async function printGuide(dataDirectory: string, ingest: string): Promise
   const run = invocation();
   const made = isFirst
     ? 'A first write key was made, for any database. It is shown once; only its hash is kept.'
-    : `There are keys already (${run} keys list${at}); one more: ${run} keys create${at} --database demo`;
+    : `There are keys already. Make one more: ${run} keys create${at} --database demo`;
   console.log(`
 ${made}
 

@@ -55,11 +55,14 @@ async function serve(
   process.exit(0);
 }
 
-/** Resolves with the first signal to stop; a second one ends the process at once. */
+/**
+ * Resolves with the first signal to stop. Further ones change nothing: whoever signals a whole
+ * process group sends one here twice, once by way of npm, and a drain has its own time limit.
+ */
 function stopSignal(): Promise<string> {
   return new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.once(signal, () => resolve(signal));
+      process.on(signal, () => resolve(signal));
     }
   });
 }

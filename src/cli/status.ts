@@ -37,10 +37,11 @@ function draw(status: Shown): string {
   const { server, disk, waiting, tables } = status;
   const lines = [
     server
-      ? `${color('green', 'running')}   ${server.ingest}, process ${server.pid}, since ${server.startedAt}`
+      ? `${color('green', 'running')}   ${server.ingest} since ${server.startedAt}`
       : 'no server is running',
     `data      ${status.dataDirectory}`,
-    `on disk   log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, free ${bytes(disk.freeBytes)}`,
+    `on disk   log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, ` +
+      `free ${bytes(disk.freeBytes)}`,
     `waiting   ${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
       (waiting.failing ? color('red', ' — loading fails, see the log of the server') : ''),
     `keys      ${status.keysInForce} in force`,

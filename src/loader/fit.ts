@@ -57,8 +57,9 @@ function fitBigint(member: Member, column: Column): Fit {
     if (!column.exactAsDouble || !isFaithful(number, member.text)) return misfit;
     return { kind: 'text', text: member.text, column: { type: 'DOUBLE' } };
   }
-  const digits = member.kind === 'integer' ? member.text : unquoted(member, /^-?(0|[1-9]\d*)$/);
-  if (digits === undefined || digits === '-0') return digits ? asText('0') : misfit;
+  const digits = member.kind === 'integer' ? member.text : unquoted(member, /^(0|-?[1-9]\d*)$/);
+  if (digits === undefined) return misfit;
+  if (digits === '-0') return asText('0');
   if (digits.length <= 16 && Number.isSafeInteger(Number(digits))) return asText(digits);
   const value = BigInt(digits);
   if (value > bigintMax || value < bigintMin) return misfit;

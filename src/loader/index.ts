@@ -14,4 +14,5 @@
  *
  * Limits: `batchBytesMax`, `loadEveryMs`, `loadRetryMsMax`, `columnsMax`, `tablesMax`.
  */
-export { Loader, type LoaderStatus } from './loader.ts';
+export { Loader } from './loader.ts';
+export type { LoaderStatus } from './status.ts';

@@ -12,6 +12,7 @@ import type { Damage, LogReader } from '../log/index.ts';
 import type { Store, StoreBatch } from '../store/index.ts';
 import { Batch } from './batch.ts';
 import { loaderMetrics } from './metrics.ts';
+import type { LoaderStatus } from './status.ts';
 
 export type LoaderOptions = {
   readonly store: Store;
@@ -32,18 +33,6 @@ type Shard = {
   cursor: number;
   /** On disk, as the edge says. */
   durable: number;
-};
-
-export type LoaderStatus = {
-  readonly shards: readonly {
-    readonly shard: number;
-    readonly waitingBytes: number;
-    readonly segments: number;
-  }[];
-  /** Age of the oldest event that waits; 0 when none does. */
-  readonly lagMs: number;
-  /** The last load failed; it is tried again. */
-  readonly failing: boolean;
 };
 
 type Waiter = { readonly targets: ReadonlyMap<number, number>; readonly resolve: () => void };

@@ -1,7 +1,7 @@
 import type { Metrics } from '../base/index.ts';
 import type { QuarantineRow } from '../store/index.ts';
 import type { Batch } from './batch.ts';
-import type { LoaderStatus } from './loader.ts';
+import type { LoaderStatus } from './status.ts';
 
 const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 

@@ -36,7 +36,8 @@ export class TablePlan {
     const { postback, shard, offset } = source;
     const members = membersOf(postback.body.toString('utf8'));
     const given = members.find(({ key }) => key === 'td_record_time');
-    let line = `{"_receipt":${receiptNumber(shard, offset)},"time":${recordTime(given, postback.receivedAtMs)}`;
+    const time = recordTime(given, postback.receivedAtMs);
+    let line = `{"_receipt":${receiptNumber(shard, offset)},"time":${time}`;
     let rescued = '';
     for (const member of members) {
       if (member.kind === 'null') continue;

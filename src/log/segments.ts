@@ -6,8 +6,15 @@ export function shardDirectory(dataDirectory: string, shard: number): string {
   return join(dataDirectory, 'log', String(shard));
 }
 
-/** The shards that exist on disk, ascending. */
-export async function shardsIn(disk: Disk, dataDirectory: string): Promise<readonly number[]> {
+/** The shards that exist on disk, ascending; the first `count` of them are made if need be. */
+export async function shardsIn(
+  disk: Disk,
+  dataDirectory: string,
+  count: number,
+): Promise<readonly number[]> {
+  for (let shard = 0; shard < count; shard += 1) {
+    await disk.makeDirectory(shardDirectory(dataDirectory, shard));
+  }
   const names = await disk.list(join(dataDirectory, 'log'));
   const shards = names.filter((name) => /^(0|[1-9]\d{0,3})$/.test(name)).map(Number);
   return shards.sort((a, b) => a - b);

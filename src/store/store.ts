@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { assert, fault, limits, messageOf } from '../base/index.ts';
+import { assert, DirectoryLock, fault, limits, messageOf } from '../base/index.ts';
 import {
   type Catalog,
   fileName,
@@ -14,12 +14,20 @@ import {
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
 import type { QuarantineRow, Store, StoreBatch, TableBatch, TableStatus } from './types.ts';
 
-/** Opens the store below a data directory; waits for no lock. @throws STORE_FAILED */
+const lockWaitMs = 10_000;
+
+/**
+ * Locks and opens the store below a data directory.
+ * @throws LOCKED when another process has it, and does not end soon; STORE_FAILED
+ */
 export async function openStore(dataDirectory: string): Promise<Store> {
   const directory = join(dataDirectory, 'store');
   const staging = join(directory, 'staging');
+  await mkdir(directory, { recursive: true });
+  const holder = () => 'a process of an earlier server that is still ending';
+  const lock = DirectoryLock.take(join(directory, 'LOCK'), holder, lockWaitMs);
   await rm(staging, { recursive: true, force: true });
-  await mkdir(staging, { recursive: true });
+  await mkdir(staging);
   try {
     const duck = await Duck.open(join(directory, fileName), {
       memory_limit: `${limits.storeMemoryBytesMax} B`,
@@ -32,7 +40,7 @@ export async function openStore(dataDirectory: string): Promise<Store> {
     await writer.run('SET enable_external_access = false');
     await writer.run('SET lock_configuration = true');
     const checker = await duck.connect();
-    return new DuckStore({ directory, staging, duck, writer, checker, catalog });
+    return new DuckStore({ directory, staging, lock, duck, writer, checker, catalog });
   } catch (error) {
     throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
   }
@@ -41,6 +49,7 @@ export async function openStore(dataDirectory: string): Promise<Store> {
 type Parts = {
   readonly directory: string;
   readonly staging: string;
+  readonly lock: DirectoryLock;
   readonly duck: Duck;
   readonly writer: DuckWriter;
   readonly checker: DuckWriter;
@@ -200,10 +209,11 @@ class DuckStore implements Store {
   }
 
   async close(): Promise<void> {
-    const { duck, writer, checker } = this.#parts;
+    const { duck, writer, checker, lock } = this.#parts;
     checker.close();
     writer.close();
     duck.close();
     await rm(this.#parts.staging, { recursive: true, force: true });
+    lock.release();
   }
 }

@@ -89,6 +89,7 @@ export interface Store {
 }
 
 const offsetBits = 48n;
+const offsetDigits = 15;
 const shardMax = 2 ** 14;
 
 /** A receipt as the store keeps it: shard and offset in one 64-bit integer, as digits. */
@@ -97,10 +98,11 @@ export function receiptNumber(shard: number, offset: number): string {
   return shard === 0 ? String(offset) : String((BigInt(shard) << offsetBits) | BigInt(offset));
 }
 
-/** A receipt as people see it: `<shard>-<offset>`. */
+/** A receipt as people see it: `<shard>-<offset>`; those of a shard sort in their order. */
 export function receiptText(shard: number, offset: number): string {
-  return `${shard}-${offset}`;
+  return `${shard}-${String(offset).padStart(offsetDigits, '0')}`;
 }
 
 /** The SQL that turns the column `_receipt` of a hot table into what people see. */
-export const receiptSql = `(_receipt >> ${offsetBits}) || '-' || (_receipt & ${2n ** offsetBits - 1n})`;
+export const receiptSql = `printf('%d-%0${offsetDigits}d', _receipt >> ${offsetBits},
+  _receipt & ${2n ** offsetBits - 1n})`;

@@ -1,0 +1,162 @@
+import { describe, expect, test } from 'vitest';
+import { limits } from '../base/index.ts';
+import { fingerprintOf } from '../event/index.ts';
+import type { Column, ColumnType, TableSchema } from '../store/index.ts';
+import { hasLoneSurrogate } from './fit.ts';
+import { TablePlan } from './plan.ts';
+
+const receivedAtMs = 1_700_000_000_000;
+
+function schema(columns: Readonly<Record<string, ColumnType>> = {}): TableSchema {
+  const entries = Object.entries(columns).map(([name, type]): [string, Column] => {
+    return [name, { name, type, exactAsDouble: true }];
+  });
+  return { database: 'shop', table: 'orders', columns: new Map(entries) };
+}
+
+function add(plan: TablePlan, ...bodies: readonly string[]): void {
+  bodies.forEach((body, index) => {
+    const fingerprint = fingerprintOf('k');
+    const event = { database: 'shop', table: 'orders', fingerprint, receivedAtMs };
+    plan.add({ shard: 0, offset: index + 1, postback: { ...event, body: Buffer.from(body) } });
+  });
+}
+
+/** What becomes of a value that comes to a column of a type: the line's text, or `rescued`. */
+function place(type: ColumnType, value: string): { readonly text: string; readonly type: string } {
+  const plan = new TablePlan(schema({ a: type }));
+  add(plan, `{"a":${value}}`);
+  const { lines, columns } = plan.batch();
+  const [, text] = /^\{"_receipt":1,"time":1700000000,"a":(.*)\}$/.exec(lines[0] ?? '') ?? [];
+  if (text === undefined) {
+    const rescued = JSON.stringify(`{"a":${value}}`);
+    expect(lines[0]).toBe(`{"_receipt":1,"time":1700000000,"_rescued_data":${rescued}}`);
+  }
+  return { text: text ?? 'rescued', type: columns.get('a')?.type ?? '' };
+}
+
+describe('a value in its column', () => {
+  test.each<[ColumnType, string, string, ColumnType?]>([
+    ['BIGINT', '42', '42'],
+    ['BIGINT', '"42"', '42'],
+    ['BIGINT', '-0', '0'],
+    ['BIGINT', '1.0', '1'],
+    ['BIGINT', '1e3', '1000'],
+    ['BIGINT', '9223372036854775807', '9223372036854775807'],
+    ['BIGINT', '-9223372036854775808', '-9223372036854775808'],
+    ['BIGINT', '9223372036854775808', 'rescued'],
+    ['BIGINT', '"9223372036854775808"', 'rescued'],
+    ['BIGINT', '1.5', '1.5', 'DOUBLE'],
+    ['BIGINT', '1e400', 'rescued'],
+    ['BIGINT', '"042"', 'rescued'],
+    ['BIGINT', '"+42"', 'rescued'],
+    ['BIGINT', '" 42"', 'rescued'],
+    ['BIGINT', '"-0"', 'rescued'],
+    ['BIGINT', '""', 'rescued'],
+    ['BIGINT', 'true', 'rescued'],
+    ['BIGINT', '[1]', 'rescued'],
+    ['DOUBLE', '1.5', '1.5'],
+    ['DOUBLE', '1', '1'],
+    ['DOUBLE', '9007199254740992', '9007199254740992'],
+    ['DOUBLE', '9007199254740993', 'rescued'],
+    ['DOUBLE', '5e-324', '5e-324'],
+    ['DOUBLE', '1e-400', 'rescued'],
+    ['DOUBLE', '0e-400', '0e-400'],
+    ['DOUBLE', '1e400', 'rescued'],
+    ['DOUBLE', '"1.5"', '1.5'],
+    ['DOUBLE', '"1.50"', 'rescued'],
+    ['DOUBLE', '"NaN"', 'rescued'],
+    ['BOOLEAN', 'true', 'true'],
+    ['BOOLEAN', '"false"', 'false'],
+    ['BOOLEAN', '1', 'rescued'],
+    ['BOOLEAN', '"True"', 'rescued'],
+    ['VARCHAR', '"x"', '"x"'],
+    ['VARCHAR', '12345678901234567890123', '"12345678901234567890123"'],
+    ['VARCHAR', '1.10', '"1.10"'],
+    ['VARCHAR', 'false', '"false"'],
+    ['VARCHAR', '{"x":1}', 'rescued'],
+    ['VARCHAR', '"\\ud800"', 'rescued'],
+    ['VARCHAR', '"\\ud83d\\ude00"', '"\\ud83d\\ude00"'],
+    ['JSON', '{"x": 1.10}', '"{\\"x\\": 1.10}"'],
+    ['JSON', '"x"', '"\\"x\\""'],
+    ['JSON', '5', '"5"'],
+    ['JSON', '["\\udc00"]', 'rescued'],
+  ])('%s takes %s as %s', (type, value, text, after = type) => {
+    expect(place(type, value)).toEqual({ text, type: after });
+  });
+
+  test('BIGINT does not widen once it holds what a DOUBLE cannot', () => {
+    const plan = new TablePlan(schema({ a: 'BIGINT' }));
+    add(plan, '{"a":9007199254740993}', '{"a":1.5}');
+    const { columns, lines } = plan.batch();
+    expect(columns.get('a')).toEqual({ name: 'a', type: 'BIGINT', exactAsDouble: false });
+    expect(lines[1]).toContain('"_rescued_data":"{\\"a\\":1.5}"');
+  });
+
+  test('BIGINT that widened in a batch keeps what came before it', () => {
+    const plan = new TablePlan(schema());
+    add(plan, '{"a":1}', '{"a":1.5}', '{"a":2}');
+    const { columns, lines } = plan.batch();
+    expect(columns.get('a')?.type).toBe('DOUBLE');
+    expect(lines.map((line) => /"a":(.*)\}/.exec(line)?.[1])).toEqual(['1', '1.5', '2']);
+  });
+});
+
+describe('columns of a table', () => {
+  test('appear in the order of their first value, with its type', () => {
+    const plan = new TablePlan(schema());
+    add(plan, '{"s":"2020-01-01","n":null}', '{"i":1,"f":0.5,"b":true,"o":{},"n":[]}');
+    const found = [...plan.batch().columns.values()].map(({ name, type }) => `${name} ${type}`);
+    expect(found).toEqual(['s VARCHAR', 'i BIGINT', 'f DOUBLE', 'b BOOLEAN', 'o JSON', 'n JSON']);
+  });
+
+  test('a second key of an event with the same name is rescued, exact', () => {
+    const plan = new TablePlan(schema());
+    add(plan, '{"Foo":1,"foo":2,"FOO":3}', '{"foo":4}');
+    const { lines, rescued } = plan.batch();
+    expect(lines).toEqual([
+      '{"_receipt":1,"time":1700000000,"foo":1,"_rescued_data":"{\\"foo\\":2,\\"FOO\\":3}"}',
+      '{"_receipt":2,"time":1700000000,"foo":4}',
+    ]);
+    expect(rescued).toEqual(new Map([['foo', 2]]));
+  });
+
+  test.each(['time', '_receipt', '_rescued_data', 'Time'])('%s is ours: rescued', (key) => {
+    const plan = new TablePlan(schema());
+    add(plan, `{"${key}":5}`);
+    expect(plan.batch().columns.size).toBe(0);
+    expect(plan.batch().lines[0]).toContain(`"_rescued_data":"{\\"${key}\\":5}"`);
+  });
+
+  test('beyond the limit, and with too long a name, values are rescued', () => {
+    const plan = new TablePlan(schema());
+    const keys = Array.from(
+      { length: limits.columnsMax + 1 },
+      (_, index) => `"k${index}":${index}`,
+    );
+    add(plan, `{"${'x'.repeat(300)}":1,${keys.join(',')}}`);
+    const { columns, lines } = plan.batch();
+    expect(columns.size).toBe(limits.columnsMax);
+    expect(lines[0]).toContain('\\"k512\\":512}');
+    expect(lines[0]).toContain(`{\\"${'x'.repeat(300)}\\":1`);
+  });
+});
+
+describe('hasLoneSurrogate', () => {
+  test.each([
+    ['"\\ud800"', true],
+    ['"\\udc00"', true],
+    ['"\\ud800\\ud800\\udc00"', true],
+    ['"\\ud800x\\udc00"', true],
+    ['"\\ud800\\n"', true],
+    ['"\\ud83d\\ude00"', false],
+    ['"\\uD83D\\uDE00\\uD83D\\uDE00"', false],
+    ['"\\\\ud800"', false],
+    ['"\\\\\\ud800"', true],
+    ['"\\u0000 \\u00e9"', false],
+    ['"plain 😀"', false],
+  ])('%s: %s', (text, expected) => {
+    expect(hasLoneSurrogate(text)).toBe(expected);
+    expect(!(JSON.parse(text) as string).isWellFormed()).toBe(expected);
+  });
+});
