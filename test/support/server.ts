@@ -7,13 +7,13 @@ import { fileURLToPath } from 'node:url';
 
 const program = fileURLToPath(new URL('../../bin/millrace.js', import.meta.url));
 
-/** A folder that is gone after the test. */
-export async function temporaryDirectory(): Promise<{
-  readonly path: string;
-  readonly remove: () => Promise<void>;
-}> {
+/** A folder that is gone after the test; `await using` removes it by itself. */
+export async function temporaryDirectory(): Promise<
+  { readonly path: string; readonly remove: () => Promise<void> } & AsyncDisposable
+> {
   const path = await mkdtemp(join(tmpdir(), 'millrace-test-'));
-  return { path, remove: () => rm(path, { recursive: true, force: true }) };
+  const remove = () => rm(path, { recursive: true, force: true });
+  return { path, remove, [Symbol.asyncDispose]: remove };
 }
 
 export type Ran = {
@@ -58,8 +58,11 @@ export async function createKey(data: string, database: string): Promise<string>
   return (JSON.parse(ran.stdout) as { key: string }).key;
 }
 
-/** A real server in a process group of its own, on ports of its own. */
-export class TestServer {
+/**
+ * A real server in a process group of its own, on ports of its own. `await using` kills it, so
+ * that a test that fails leaves nothing running.
+ */
+export class TestServer implements AsyncDisposable {
   readonly data: string;
   readonly ingest: string;
   readonly admin: string;
@@ -92,7 +95,7 @@ export class TestServer {
     for (;;) {
       const [, ingest, admin] = ready.exec(stdout()) ?? [];
       if (ingest && admin) return new TestServer(data, { ingest, admin }, child, stderr);
-      if (child.exitCode !== null) throw new Error(`the server did not start: ${stderr()}`);
+      if (hasEnded(child)) throw new Error(`the server did not start: ${stderr()}`);
       await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
     }
   }
@@ -115,7 +118,7 @@ export class TestServer {
 
   /** Kills every process of the server at once, as a power cut would. */
   async kill(): Promise<void> {
-    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    if (hasEnded(this.process)) return;
     const exited = once(this.process, 'exit');
     process.kill(-(this.process.pid ?? 0), 'SIGKILL');
     await exited;
@@ -123,12 +126,20 @@ export class TestServer {
 
   /** Stops the server as an operator does; gives its exit code. */
   async stop(): Promise<number | null> {
-    if (this.process.exitCode !== null) return this.process.exitCode;
+    if (hasEnded(this.process)) return this.process.exitCode;
     const exited = once(this.process, 'exit');
     this.process.kill('SIGTERM');
     const [code] = (await exited) as [number | null];
     return code;
   }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.kill();
+  }
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
 }
 
 /** The environment without settings of ours, so that a test sees what it says. */
