@@ -21,8 +21,8 @@ import { eventBytes } from './events.ts';
 
 const help = `Usage: npm run bench -- [options]
 
-Starts a server of its own, posts ${eventBytes}-byte events to it, one a request, and checks that each
-acknowledged event is stored exactly once.
+Starts a server of its own, posts ${eventBytes}-byte events to it, one a request, and checks
+that each acknowledged event is stored exactly once.
 
   --seconds N       length of each of the two loops (default: 10)
   --connections N   kept-alive connections (default: 64)

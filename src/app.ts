@@ -1,7 +1,7 @@
 import { Admin } from './admin/index.ts';
 import { createLogger, limits, messageOf, Metrics, nodeDisk } from './base/index.ts';
 import { randomIds, systemClock } from './base/index.ts';
-import type { Config } from './config.ts';
+import { type Config, version } from './config.ts';
 import { Edge } from './edge/index.ts';
 import { KeyRing } from './keys/index.ts';
 import { Loader } from './loader/index.ts';
@@ -48,6 +48,7 @@ async function runEdge(link: ChildLink<Config>, config: Config, shard: number): 
   await edge.close();
   clearInterval(probe);
   await close();
+  await link.lastDurable(log.durableOffset);
 }
 
 /** Log → store, and SQL out of it. */
@@ -58,7 +59,7 @@ async function runStore(link: ChildLink<Config>, config: Config): Promise<void> 
   link.onDurable((shard, offset) => loader.durable(shard, offset));
   const { adminPort: port, edges, instance } = config;
   const askEdges = () => link.askEdges();
-  const door = { port, edges, instance, askEdges };
+  const door = { port, edges, instance, version: version(), askEdges };
   const admin = await Admin.open({ ...tools, ...door, store, loader, queries });
   link.ready();
 

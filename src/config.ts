@@ -117,6 +117,12 @@ export function readSettings<N extends SettingName>(
   return Object.freeze(values) as Values<N>;
 }
 
+/** Of this program, as its package says. */
+export function version(): string {
+  const file = new URL('../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
 /** How the program was called, for printing commands that can be pasted. */
 export function invocation(env = process.env): string {
   return env.npm_lifecycle_event === undefined ? 'millrace' : 'npm run -s millrace --';

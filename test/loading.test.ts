@@ -197,7 +197,8 @@ describe('loading', () => {
     ).toEqual(Array.from({ length: 2 }, () => [fingerprintOf(line.key).toString('hex')]));
     expect(
       await line.rows(
-        'SELECT "database", "table", reason, body, received_at FROM millrace.quarantine ORDER BY receipt',
+        `SELECT "database", "table", reason, body, received_at
+         FROM millrace.quarantine ORDER BY receipt`,
       ),
     ).toEqual([
       ['shop', 'orders', 'unknown_key', '{"a": 1}', '2023-11-14 22:13:20'],

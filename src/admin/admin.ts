@@ -16,12 +16,13 @@ import { formats, type Queries } from '../query/index.ts';
 import type { Store } from '../store/index.ts';
 import type { EdgeReport } from '../supervise/index.ts';
 import { readiness } from './readiness.ts';
-import { readStatus, type Status } from './status.ts';
+import { logBytes, readStatus, type Status } from './status.ts';
 
 export type AdminOptions = {
   readonly port: number;
   readonly dataDirectory: string;
   readonly edges: number;
+  readonly version: string;
   /** Named by `server.json`; a client that means another server is sent away. */
   readonly instance: string;
   readonly store: Store;
@@ -54,6 +55,9 @@ export class Admin {
       else done();
     });
     this.#server.setErrorHandler((error, _request, reply) => answerError(error, reply));
+    const { metrics, dataDirectory } = options;
+    metrics.gauge('millrace_wal_bytes', 'Bytes of the log on disk.', () => logBytes(dataDirectory));
+    metrics.fact('millrace_build_info', 'Which Millrace this is.', { version: options.version });
     this.#routes();
   }
 

@@ -58,7 +58,8 @@ export async function readStatus(
   };
 }
 
-async function logBytes(dataDirectory: string): Promise<number> {
+/** Bytes of all shards. */
+export async function logBytes(dataDirectory: string): Promise<number> {
   const directory = join(dataDirectory, 'log');
   const names = await readdir(directory, { recursive: true });
   const sizes = names.map(async (name) => {

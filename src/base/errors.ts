@@ -127,7 +127,7 @@ export const catalogue = {
     status: 503,
     retryable: true,
     message: 'the log is behind: nothing of this request was stored; send it again',
-    hint: 'The disk syncs too slowly for the load. See millrace_log_sync_duration_seconds.',
+    hint: 'The disk syncs too slowly for the load. See millrace_wal_fsync_duration_seconds.',
   },
   LOG_FULL: {
     status: 503,

@@ -76,6 +76,8 @@ export const limits = Object.freeze({
   restartMsMax: 10_000,
   /** A process that lived this long starts with the shortest wait again. */
   restartResetMs: 60_000,
+  /** How long a drain waits for senders. Beyond: their connections are cut, unanswered. */
+  edgeDrainMs: 10_000,
   /** How long a drain may take before a process is killed. What it held is on disk. */
   drainTimeoutMs: 60_000,
 });

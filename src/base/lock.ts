@@ -1,5 +1,8 @@
 import { DatabaseSync } from 'node:sqlite';
 import { fault } from './errors.ts';
+import { sleep } from './sleep.ts';
+
+const retryEveryMs = 20;
 
 /**
  * A lock on a file that the operating system frees when its holder dies, however it dies.
@@ -13,19 +16,22 @@ export class DirectoryLock {
   }
 
   /**
-   * Takes the lock at `path`, waiting up to `waitMs` while another process holds it.
+   * Takes the lock at `path`, trying for `waitMs` while somebody else holds it.
    * @throws LOCKED with `holder` as its text
    */
-  static take(path: string, holder: () => string, waitMs = 0): DirectoryLock {
-    const database = new DatabaseSync(path, { timeout: waitMs });
-    try {
-      database.exec('PRAGMA journal_mode=MEMORY; PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE');
-    } catch (error) {
-      database.close();
-      const busy = (error as { errcode?: number }).errcode === 5;
-      throw busy ? fault('LOCKED', { seen: path, holder: holder() }, error) : error;
+  static async take(path: string, holder: () => string, waitMs = 0): Promise<DirectoryLock> {
+    for (let waitedMs = 0; ; waitedMs += retryEveryMs) {
+      const database = new DatabaseSync(path);
+      try {
+        database.exec('PRAGMA journal_mode=MEMORY; PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE');
+        return new DirectoryLock(database);
+      } catch (error) {
+        database.close();
+        if ((error as { errcode?: number }).errcode !== 5) throw error;
+        if (waitedMs >= waitMs) throw fault('LOCKED', { seen: path, holder: holder() }, error);
+      }
+      await sleep(retryEveryMs);
     }
-    return new DirectoryLock(database);
   }
 
   release(): void {

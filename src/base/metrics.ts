@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
+import { Counter, type LabelValues, Gauge, Histogram, Registry } from '@prometheus-io/client';
 
 /** What one process has counted, as plain data that can be sent to another. */
 export type MetricsSnapshot = readonly object[];
@@ -20,13 +20,19 @@ export class Metrics {
   }
 
   /** A value that is read when somebody asks for it. */
-  gauge(name: string, help: string, read: () => number): void {
+  gauge(name: string, help: string, read: () => number | Promise<number>): void {
     const gauge: Gauge = new Gauge({
       name,
       help,
       registers: [this.#registry],
-      collect: () => gauge.set(read()),
+      collect: async () => gauge.set(await read()),
     });
+  }
+
+  /** A fact, as labels of a value that is always 1. */
+  fact<L extends string>(name: string, help: string, labels: LabelValues<L>): void {
+    const labelNames = Object.keys(labels) as L[];
+    new Gauge<L>({ name, help, labelNames, registers: [this.#registry] }).set(labels, 1);
   }
 
   histogram(name: string, help: string, buckets: readonly number[]) {

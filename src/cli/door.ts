@@ -27,7 +27,7 @@ export async function openDoor(dataDirectory: string): Promise<Door> {
     const server = readServerFile(dataDirectory);
     if (server && (await isThere(server))) return { kind: 'server', server };
     try {
-      const lock = DirectoryLock.take(join(dataDirectory, 'LOCK'), () => 'a server');
+      const lock = await DirectoryLock.take(join(dataDirectory, 'LOCK'), () => 'a server');
       const close = () => lock.release();
       return { kind: 'directory', config: closedConfig(dataDirectory), close };
     } catch (error) {

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { MillraceError, messageOf } from '../base/index.ts';
+import { version } from '../config.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
 import { queryCommand } from './query.ts';
@@ -36,9 +36,4 @@ function printError(error: unknown): void {
   const hint = (error as { hint?: unknown }).hint;
   if (typeof hint === 'string') console.error(`  ${hint}`);
   else if (!(error instanceof MillraceError) && error instanceof Error) console.error(error.stack);
-}
-
-function version(): string {
-  const file = new URL('../../package.json', import.meta.url);
-  return String((JSON.parse(readFileSync(file, 'utf8')) as { version: unknown }).version);
 }

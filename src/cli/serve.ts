@@ -24,7 +24,7 @@ async function serve(
 ): Promise<void> {
   const { guide, ...settings } = values;
   await mkdir(join(settings.data, 'log'), { recursive: true });
-  const lock = DirectoryLock.take(join(settings.data, 'LOCK'), () => holderOf(settings.data));
+  const lock = await DirectoryLock.take(join(settings.data, 'LOCK'), () => holderOf(settings.data));
   const logger = createLogger(settings.logLevel, 'supervisor');
   const config: Config = Object.freeze({
     ...settings,

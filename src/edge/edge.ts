@@ -20,6 +20,8 @@ export type EdgeOptions = {
   readonly metrics: Metrics;
 };
 
+const sweepEveryMs = 50;
+
 /** The collector: one HTTP server over one shard of the log. */
 export class Edge {
   readonly #options: EdgeOptions;
@@ -61,13 +63,15 @@ export class Edge {
     return edge;
   }
 
-  /** Stops accepting, answers what was begun, closes idle connections; waits for all of it. */
+  /** Stops accepting, answers what was begun, closes idle connections; cuts what takes longer. */
   async close(): Promise<void> {
     this.#isDraining = true;
-    await new Promise<void>((resolve) => {
-      this.#server.close(() => resolve());
-      this.#server.closeIdleConnections();
-    });
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const sweep = setInterval(() => this.#server.closeIdleConnections(), sweepEveryMs);
+    const cut = setTimeout(() => this.#server.closeAllConnections(), limits.edgeDrainMs);
+    await closed;
+    clearInterval(sweep);
+    clearTimeout(cut);
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -96,7 +96,7 @@ async function change(
   apply: (keys: readonly KeyEntry[]) => readonly KeyEntry[],
 ): Promise<void> {
   const path = keysPath(dataDirectory);
-  const lock = DirectoryLock.take(`${path}.lock`, () => 'another command', lockWaitMs);
+  const lock = await DirectoryLock.take(`${path}.lock`, () => 'another command', lockWaitMs);
   try {
     const keys = apply(await listKeys(dataDirectory));
     await writeFileAtomic(path, `${JSON.stringify({ keys }, null, 2)}\n`);

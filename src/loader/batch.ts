@@ -12,6 +12,7 @@ export class Batch {
   readonly #keys: KeyRing;
   readonly #plans = new Map<string, TablePlan>();
   readonly #quarantine: QuarantineRow[] = [];
+  readonly #faults: unknown[] = [];
   #newTables = 0;
   #oldestReceivedAtMs = Number.POSITIVE_INFINITY;
   #events = 0;
@@ -41,8 +42,24 @@ export class Batch {
     this.#oldestReceivedAtMs = Math.min(this.#oldestReceivedAtMs, postback.receivedAtMs);
     const reason = this.#refusal(postback);
     const plan = reason ?? this.#planOf(postback);
-    if (plan instanceof TablePlan) plan.add(source);
-    else this.#quarantine.push(quarantineRow(source, plan));
+    const done = plan instanceof TablePlan ? this.#addRow(plan, source) : plan;
+    if (done !== 'added') this.#quarantine.push(quarantineRow(source, done));
+  }
+
+  /** A bug in here may cost one event its row, but never the others theirs. */
+  #addRow(plan: TablePlan, source: Source): 'added' | QuarantineReason {
+    try {
+      plan.add(source);
+      return 'added';
+    } catch (error) {
+      this.#faults.push(error);
+      return 'unloadable';
+    }
+  }
+
+  /** What went wrong in our own code, for the log. */
+  get faults(): readonly unknown[] {
+    return this.#faults;
   }
 
   #refusal({ database, table, fingerprint }: Postback): QuarantineReason | undefined {

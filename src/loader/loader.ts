@@ -157,9 +157,12 @@ export class Loader {
     const { store, keys, logger, clock } = this.#options;
     const batch = new Batch(store, keys);
     const cursors = await this.#read(batch);
+    for (const error of batch.faults) {
+      logger.error({ error: messageOf(error) }, 'a bug: an event cannot be loaded; quarantined');
+    }
     const startedAt = performance.now();
-    await this.#commit(batch, cursors);
-    this.#metrics.observe(batch, performance.now() - startedAt, clock.nowMs());
+    const written = await this.#commit(batch, cursors);
+    this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: batch.quarantined.length }, 'loaded');
     this.#behindSinceMs = this.#isBehind() ? batch.oldestReceivedAtMs : undefined;
     this.#answerWaiters();
@@ -189,7 +192,7 @@ export class Loader {
     return cursors;
   }
 
-  async #commit(batch: Batch, cursors: ReadonlyMap<number, number>): Promise<void> {
+  async #commit(batch: Batch, cursors: ReadonlyMap<number, number>): Promise<StoreBatch> {
     const { store, logger } = this.#options;
     let written: StoreBatch = batch.storeBatch(cursors);
     try {
@@ -202,11 +205,11 @@ export class Loader {
       written = healed;
       await store.commit(healed);
     }
-    this.#metrics.quarantined(written.quarantine);
     for (const [shard, next] of cursors) {
       const known = this.#shards.get(shard);
       if (known) known.cursor = next;
     }
+    return written;
   }
 
   #reportDamage(shard: number, damage: readonly Damage[]): void {

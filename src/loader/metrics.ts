@@ -1,5 +1,5 @@
 import type { Metrics } from '../base/index.ts';
-import type { QuarantineRow } from '../store/index.ts';
+import type { StoreBatch } from '../store/index.ts';
 import type { Batch } from './batch.ts';
 import type { LoaderStatus } from './status.ts';
 
@@ -16,8 +16,12 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
     'Events that went to millrace.quarantine.',
     ['reason'],
   );
+  const unknownKey = metrics.counter(
+    'millrace_unknown_key_events_total',
+    'Events whose key nobody has made.',
+  );
   const rows = metrics.histogram(
-    'millrace_loader_batch_events',
+    'millrace_loader_batch_rows',
     'Events of one transaction.',
     [1, 10, 100, 1_000, 10_000, 100_000],
   );
@@ -31,25 +35,36 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
     'From receipt to queryable, of the oldest event of each transaction.',
     seconds,
   );
+  const lagSeconds = () => status().lagMs / 1000;
   metrics.gauge(
-    'millrace_loader_lag_seconds',
-    'Age of the oldest event that is not loaded.',
-    () => status().lagMs / 1000,
+    'millrace_wal_oldest_unloaded_seconds',
+    'Age of the oldest event in the log that is not loaded.',
+    lagSeconds,
   );
-  metrics.gauge('millrace_log_waiting_bytes', 'Bytes of the log that are not loaded.', () =>
+  metrics.gauge('millrace_loader_lag_seconds', 'How far the tables are behind.', lagSeconds);
+  metrics.gauge('millrace_wal_waiting_bytes', 'Bytes of the log that are not loaded.', () =>
     status().shards.reduce((sum, { waitingBytes }) => sum + waitingBytes, 0),
   );
-  metrics.gauge('millrace_log_segments', 'Segments on disk.', () =>
+  metrics.gauge('millrace_wal_segments', 'Segments on disk.', () =>
     status().shards.reduce((sum, { segments }) => sum + segments, 0),
+  );
+  let remainder = 0;
+  metrics.gauge(
+    'millrace_conservation_remainder',
+    'Events read from the log that became neither a row nor quarantine. Must be 0.',
+    () => remainder,
   );
   return {
     failures: metrics.counter('millrace_loader_failures_total', 'Loads that failed.'),
-    damagedBytes: metrics.counter('millrace_log_damaged_bytes_total', 'Damage found in the log.'),
-    quarantined: (added: readonly QuarantineRow[]) => {
-      for (const { reason } of added) quarantined.inc({ reason });
-    },
-    observe: (batch: Batch, commitMs: number, nowMs: number) => {
+    damagedBytes: metrics.counter('millrace_wal_damaged_bytes_total', 'Damage found in the log.'),
+    observe: (batch: Batch, written: StoreBatch, commitMs: number, nowMs: number) => {
       if (batch.events === 0) return;
+      for (const { reason } of written.quarantine) {
+        quarantined.inc({ reason });
+        if (reason === 'unknown_key') unknownKey.inc();
+      }
+      const tableRows = written.tables.reduce((sum, { lines }) => sum + lines.length, 0);
+      remainder += batch.events - tableRows - written.quarantine.length;
       committed.inc(batch.events);
       rows.observe(batch.events);
       commit.observe(commitMs / 1000);

@@ -44,6 +44,7 @@ export class Log {
   #state: 'open' | 'closing' | 'failed' = 'open';
   #hasRoom = true;
   #freeBytes = Number.POSITIVE_INFINITY;
+  #reserveBytes = 0;
   #lastSyncAtMs: number;
 
   private constructor(options: LogOptions, recovered: Recovered, segment: Segment) {
@@ -78,6 +79,11 @@ export class Log {
   /** Whether the disk has its reserve, as of the last look. */
   get hasRoom(): boolean {
     return this.#hasRoom;
+  }
+
+  /** Free bytes below which events are refused. */
+  get reserveBytes(): number {
+    return this.#reserveBytes;
   }
 
   /** Free bytes of the disk, as of the last look. */
@@ -240,7 +246,8 @@ export class Log {
   async #lookAtRoom(): Promise<void> {
     const { freeBytes, diskBytes } = await this.#options.disk.room(this.#options.directory);
     this.#freeBytes = freeBytes;
-    this.#hasRoom = freeBytes > (this.#options.reserveBytes ?? reserveBytes(diskBytes));
+    this.#reserveBytes = this.#options.reserveBytes ?? reserveBytes(diskBytes);
+    this.#hasRoom = freeBytes > this.#reserveBytes;
   }
 
   #isFailed(): boolean {

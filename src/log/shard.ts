@@ -33,7 +33,7 @@ export async function openShard(options: ShardOptions): Promise<OpenShard> {
   const directory = shardDirectory(options.dataDirectory, shard);
   await disk.makeDirectory(directory);
   const holder = () => 'a process of an earlier server that is still ending';
-  const lock = DirectoryLock.take(join(directory, 'LOCK'), holder, lockWaitMs);
+  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, lockWaitMs);
   const count = counters(options.metrics);
   const log: Log = await Log.open({
     disk,
@@ -50,6 +50,11 @@ export async function openShard(options: ShardOptions): Promise<OpenShard> {
     },
   });
   options.metrics.gauge('millrace_disk_free_bytes', 'Free room for the log.', () => log.freeBytes);
+  options.metrics.gauge(
+    'millrace_disk_reserve_bytes',
+    'Free room below which events are refused.',
+    () => log.reserveBytes,
+  );
   const { tornBytes, gaps } = log.recovered;
   if (tornBytes > 0) logger.info({ shard, tornBytes }, 'cut a torn tail off the log');
   for (const gap of gaps) logger.error({ shard, ...gap }, 'damage in the log; it will be skipped');
@@ -63,15 +68,15 @@ export async function openShard(options: ShardOptions): Promise<OpenShard> {
 function counters(metrics: Metrics) {
   return {
     syncs: metrics.histogram(
-      'millrace_log_sync_duration_seconds',
+      'millrace_wal_fsync_duration_seconds',
       'Time of one synced write.',
       [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
     ),
     groups: metrics.histogram(
-      'millrace_log_group_commit_events',
+      'millrace_wal_group_commit_events',
       'Records of one synced write.',
       [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000],
     ),
-    bytes: metrics.counter('millrace_log_written_bytes_total', 'Bytes synced to the log.'),
+    bytes: metrics.counter('millrace_wal_written_bytes_total', 'Bytes synced to the log.'),
   };
 }

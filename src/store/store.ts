@@ -25,7 +25,7 @@ export async function openStore(dataDirectory: string): Promise<Store> {
   const staging = join(directory, 'staging');
   await mkdir(directory, { recursive: true });
   const holder = () => 'a process of an earlier server that is still ending';
-  const lock = DirectoryLock.take(join(directory, 'LOCK'), holder, lockWaitMs);
+  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, lockWaitMs);
   await rm(staging, { recursive: true, force: true });
   await mkdir(staging);
   try {

@@ -64,6 +64,11 @@ export class ChildLink<Config> {
     }, durableEveryMs);
   }
 
+  /** From an edge: its last word. Resolves when it is sent. */
+  lastDurable(offset: number): Promise<void> {
+    return new Promise((resolve) => this.#send({ type: 'durable', offset }, resolve));
+  }
+
   /** For an edge: how to answer when asked. */
   onAsk(report: () => Promise<EdgeReport>): void {
     this.#onAsk = report;

@@ -26,7 +26,7 @@ type Child = {
   startedAtMs: number;
   restartMs: number;
   isReady: boolean;
-  hasExited: Promise<void>;
+  hasExited: Promise<unknown>;
 };
 
 type Ask = { readonly reports: Map<number, EdgeReport>; readonly answer: () => void };
@@ -95,12 +95,13 @@ export class Supervisor<Config> {
     });
   }
 
-  #spawn(): { readonly process: ChildProcess; readonly hasExited: Promise<void> } {
+  #spawn(): { readonly process: ChildProcess; readonly hasExited: Promise<unknown> } {
     const child = fork(main, ['--child'], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
-    const hasExited = new Promise<void>((resolve) => {
-      child.once('exit', () => resolve());
-      child.once('error', () => resolve());
-    });
+    const error = new Promise((resolve) => child.once('error', resolve));
+    const exit = new Promise((resolve) => child.once('exit', resolve));
+    // Both: what it said last may still be in the pipe when it has exited.
+    const disconnect = new Promise((resolve) => child.once('disconnect', resolve));
+    const hasExited = Promise.race([error, Promise.all([exit, disconnect])]);
     return { process: child, hasExited };
   }
 
