@@ -68,7 +68,11 @@ export const keysCommand = new Command('keys')
   .description('make, list and revoke write keys; works with and without a running server')
   .addCommand(create)
   .addCommand(list)
-  .addCommand(revoke);
+  .addCommand(revoke)
+  .addHelpText(
+    'after',
+    '\nExamples:\n  millrace keys create --database shop\n  millrace keys list',
+  );
 
 function checked(name: string | MillraceError): string {
   if (name instanceof MillraceError) throw name;

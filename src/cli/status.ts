@@ -37,14 +37,14 @@ function draw(status: Shown): string {
   const { server, disk, waiting, tables } = status;
   const lines = [
     server
-      ? `${color('green', 'running')}   ${server.ingest} since ${server.startedAt}`
+      ? `${color('green', 'running')}     ${server.ingest} since ${server.startedAt}`
       : 'no server is running',
-    `data      ${status.dataDirectory}`,
-    `on disk   log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, ` +
+    `data        ${status.dataDirectory}`,
+    `on disk     log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, ` +
       `free ${bytes(disk.freeBytes)}`,
-    `waiting   ${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
+    `waiting     ${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
       (waiting.failing ? color('red', ' — loading fails, see the log of the server') : ''),
-    `keys      ${status.keysInForce} in force`,
+    `keys        ${status.keysInForce} in force`,
     `quarantine  ${status.quarantinedEvents} events` +
       (status.quarantinedEvents > 0 ? ': SELECT * FROM millrace.quarantine' : ''),
   ];
