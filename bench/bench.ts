@@ -280,7 +280,8 @@ function draw(report: Report): string {
   return `
 ${machine.cpus} × ${machine.cpuModel}, node ${machine.node}, ${machine.system}
 ${machine.disk}, a synced write of 4 KiB takes ${machine.syncMs.toFixed(2)} ms
-${options.connections} connections, ${options.edges} edge(s), ${options.eventBytes}-byte events, ${options.seconds} s a loop
+${options.connections} connections, ${options.edges} edge(s), ${options.eventBytes}-byte events
+${options.seconds} s a loop
 
 ${table(['metric', 'figure'], lines)}
 

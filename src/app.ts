@@ -79,7 +79,8 @@ export async function openRooms(config: Config, tools = toolsOf(config, 'command
   const orphans = new Map<number, number>();
   for (const shard of await shardsIn(disk, dataDirectory, config.edges)) {
     if (shard >= config.edges) {
-      const { log, close } = await openShard({ ...tools, shard });
+      const metrics = new Metrics(`orphan-${shard}`);
+      const { log, close } = await openShard({ ...tools, metrics, shard });
       orphans.set(shard, log.durableOffset);
       await close();
     }

@@ -46,7 +46,7 @@ export const settings = {
   edges: setting(integer(1, 64).default(1), 'processes that take postbacks', 'N'),
   diskReserve: setting(
     integer(0, Number.MAX_SAFE_INTEGER).optional(),
-    'free bytes below which events are refused (default: 5 % of the disk, at most 512 MiB)',
+    'free bytes below which events are refused (default: 5 % of the disk, 128 to 512 MiB)',
     'BYTES',
   ),
   logLevel: setting(z.enum(levels).default('info'), `one of ${levels.join(', ')}`, 'LEVEL'),

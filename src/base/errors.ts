@@ -225,6 +225,18 @@ export const catalogue = {
     message: 'the store failed: {seen}',
     hint: 'Nothing is lost: the log keeps what is not stored. Look at disk room and the log.',
   },
+  STORE_NO_ROOM: {
+    status: 503,
+    retryable: true,
+    message: 'the store waits for room on the disk: {seen} bytes free, {expected} needed',
+    hint: 'Free room on the disk of the data directory. Nothing is lost: the log keeps it.',
+  },
+  DISK_FULL: {
+    status: 503,
+    retryable: true,
+    message: 'no room on the disk: {seen}',
+    hint: 'Free room on the disk of the data directory, then start again.',
+  },
   STORE_INVALID: {
     status: 500,
     retryable: true,

@@ -19,7 +19,7 @@ export {
 } from './disk.ts';
 export { catalogue, fault, isFault, type FaultCode, MillraceError, messageOf } from './errors.ts';
 export { randomIds, type Ids } from './ids.ts';
-export { limits, reserveBytes } from './limits.ts';
+export { limits, reserveBytes, segmentBytes } from './limits.ts';
 export { DirectoryLock } from './lock.ts';
 export { createLogger, type Logger } from './logger.ts';
 export { mergeMetrics, Metrics, type MetricsSnapshot } from './metrics.ts';

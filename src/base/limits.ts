@@ -32,11 +32,16 @@ export const limits = Object.freeze({
   groupBytesMax: 4 * mib,
   /** Records waiting for their write. Beyond: LOG_BUSY, 503 with Retry-After. */
   pendingBytesMax: 64 * mib,
-  /** A segment is sealed once it is this long. It may exceed this by one group. */
-  segmentBytes: 64 * mib,
-  /** Share of the disk kept free for the loader and the store to drain what is accepted … */
+  /** A segment is sealed once it is this long, or 1/64 of a small disk. */
+  segmentBytesMax: 64 * mib,
+  segmentBytesMin: mib,
+  segmentDiskShare: 1 / 64,
+  /** Share of the disk kept free for the store to load what is accepted … */
   diskReserveShare: 0.05,
-  /** … but never more than this. Below the reserve: LOG_FULL, 503 with Retry-After. */
+  /** … at least this, or a quarter of a small disk … */
+  diskReserveBytesMin: 128 * mib,
+  diskReserveShareMax: 0.25,
+  /** … and never more than this. Below the reserve: LOG_FULL, 503 with Retry-After. */
   diskReserveBytesMax: 512 * mib,
   /** How often free room is looked at; a synced write at least this often proves the disk. */
   probeEveryMs: 1_000,
@@ -45,12 +50,19 @@ export const limits = Object.freeze({
 
   /** Log bytes that one store transaction takes from one shard. The rest waits for the next. */
   batchBytesMax: 16 * mib,
+  /** What it takes at least, after failures have halved it; each success doubles it again. */
+  batchBytesMin: 64 * kib,
   /** Rest between two transactions while nobody waits for a flush. */
   loadEveryMs: 50,
   /** Wait before a failed load is tried again: doubled each time up to this. */
   loadRetryMsMax: 5_000,
   /** Memory that the SQL engine takes before it spills to disk. */
   storeMemoryBytesMax: 2048 * mib,
+  /** The store's own log is written into its tables beyond this, when the disk has the room. */
+  storeWalBytesMax: 16 * mib,
+  /** Free room that a transaction leaves, or 1/16 of a small disk. Below: tried again later. */
+  storeRoomBytesMin: 8 * mib,
+  storeRoomDiskShare: 1 / 16,
   /** Real columns of one table. Beyond: the value goes to `_rescued_data`. */
   columnsMax: 512,
   /** Bytes of a column's name. Beyond: the value goes to `_rescued_data`. */
@@ -84,10 +96,19 @@ export const limits = Object.freeze({
 
 assert(limits.bodyBytesMax < limits.recordBytesMax, 'a body fits in a record');
 assert(limits.recordBytesMax <= limits.batchBytesMax, 'a record fits in a batch');
-assert(limits.groupBytesMax <= limits.segmentBytes, 'a group is no longer than a segment');
+assert(limits.groupBytesMax <= limits.segmentBytesMax, 'a group is no longer than a segment');
 assert(limits.probeEveryMs * 2 < limits.syncAgeMsMax, 'a missed probe does not end readiness');
 
 /** Free bytes below which a disk of `diskBytes` takes no more events. */
 export function reserveBytes(diskBytes: number): number {
-  return Math.min(limits.diskReserveBytesMax, Math.floor(diskBytes * limits.diskReserveShare));
+  const { diskReserveShare, diskReserveBytesMin, diskReserveShareMax } = limits;
+  const least = Math.min(diskReserveBytesMin, diskBytes * diskReserveShareMax);
+  const share = Math.max(diskBytes * diskReserveShare, least);
+  return Math.floor(Math.min(limits.diskReserveBytesMax, share));
+}
+
+/** Length of a segment on a disk of `diskBytes`: a small disk needs its old ones dropped soon. */
+export function segmentBytes(diskBytes: number): number {
+  const share = Math.floor(diskBytes * limits.segmentDiskShare);
+  return Math.max(limits.segmentBytesMin, Math.min(limits.segmentBytesMax, share));
 }

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { MillraceError, messageOf } from '../base/index.ts';
+import { fault, isNoRoom, MillraceError, messageOf } from '../base/index.ts';
 import { version } from '../config.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
@@ -31,7 +31,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   }
 }
 
-function printError(error: unknown): void {
+function printError(thrown: unknown): void {
+  const error = isNoRoom(thrown) ? fault('DISK_FULL', { seen: messageOf(thrown) }, thrown) : thrown;
   console.error(`${color('red', 'millrace:', process.stderr)} ${messageOf(error)}`);
   const hint = (error as { hint?: unknown }).hint;
   if (typeof hint === 'string') console.error(`  ${hint}`);

@@ -40,6 +40,8 @@ export class Edge {
       keepAliveTimeout: limits.keepAliveTimeoutMs,
       connectionsCheckingInterval: 1_000,
       noDelay: true,
+      // Small devices that speak HTTP by hand leave it out; nothing here depends on it.
+      requireHostHeader: false,
     });
     // Node would drop the headers beyond this without a word; `#receive` refuses them instead.
     this.#server.maxHeadersCount = limits.headersMax + 1;

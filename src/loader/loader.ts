@@ -47,6 +47,7 @@ export class Loader {
   #waiters: Waiter[] = [];
   #behindSinceMs: number | undefined;
   #failures = 0;
+  #batchBytes: number = limits.batchBytesMax;
   #running: Promise<void> = Promise.resolve();
 
   private constructor(options: LoaderOptions) {
@@ -125,8 +126,11 @@ export class Loader {
       try {
         await this.#loadOnce();
         this.#failures = 0;
+        this.#batchBytes = Math.min(limits.batchBytesMax, this.#batchBytes * 2);
       } catch (error) {
         this.#failures += 1;
+        // Less at once needs less room; a batch that is too much must not be tried for ever.
+        this.#batchBytes = Math.max(limits.batchBytesMin, this.#batchBytes / 2);
         this.#metrics.failures.inc();
         this.#options.logger.error(
           { error: messageOf(error) },
@@ -173,7 +177,7 @@ export class Loader {
   async #read(batch: Batch): Promise<ReadonlyMap<number, number>> {
     const cursors = new Map<number, number>();
     const parts = [];
-    let bytesLeft = limits.batchBytesMax;
+    let bytesLeft = this.#batchBytes;
     for (const { shard, reader, cursor, durable } of this.#shards.values()) {
       let at = cursor;
       while (at < durable && bytesLeft > 0) {

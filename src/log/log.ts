@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type Clock, type Disk, type DurableFile, fault, type Ids } from '../base/index.ts';
-import { assert, isNoRoom, limits, reserveBytes } from '../base/index.ts';
+import { assert, isNoRoom, limits, reserveBytes, segmentBytes } from '../base/index.ts';
 import { encodeFrame, encodeHeader, frameOverheadBytes, headerBytes } from './format.ts';
 import type { SegmentHeader } from './format.ts';
 import { type Recovered, recoverShard } from './recover.ts';
@@ -12,7 +12,7 @@ export type LogOptions = {
   readonly ids: Ids;
   /** The shard's folder; made if need be. */
   readonly directory: string;
-  /** A segment is sealed once it is this long. */
+  /** A segment is sealed once it is this long; the default depends on the disk. */
   readonly segmentBytes?: number;
   /** Free bytes kept; the default depends on the disk (`reserveBytes`). */
   readonly reserveBytes?: number;
@@ -34,7 +34,6 @@ type Segment = { readonly header: SegmentHeader; readonly file: DurableFile };
 export class Log {
   readonly recovered: Recovered;
   readonly #options: LogOptions;
-  readonly #segmentBytes: number;
   #segment: Segment;
   #durableOffset: number;
   #waiting: Waiting[] = [];
@@ -45,12 +44,12 @@ export class Log {
   #hasRoom = true;
   #freeBytes = Number.POSITIVE_INFINITY;
   #reserveBytes = 0;
+  #segmentBytes = 0;
   #lastSyncAtMs: number;
 
   private constructor(options: LogOptions, recovered: Recovered, segment: Segment) {
     this.#options = options;
     this.recovered = recovered;
-    this.#segmentBytes = options.segmentBytes ?? limits.segmentBytes;
     this.#segment = segment;
     this.#durableOffset = segment.header.base + headerBytes;
     this.#lastSyncAtMs = options.clock.nowMs();
@@ -247,6 +246,7 @@ export class Log {
     const { freeBytes, diskBytes } = await this.#options.disk.room(this.#options.directory);
     this.#freeBytes = freeBytes;
     this.#reserveBytes = this.#options.reserveBytes ?? reserveBytes(diskBytes);
+    this.#segmentBytes = this.#options.segmentBytes ?? segmentBytes(diskBytes);
     this.#hasRoom = freeBytes > this.#reserveBytes;
   }
 

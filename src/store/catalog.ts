@@ -16,22 +16,24 @@ import { type Column, type ColumnType, receiptSql, type TableSchema } from './ty
 export const fileName = 'millrace-1.duckdb';
 
 const create = `
-CREATE SCHEMA IF NOT EXISTS mr;
-CREATE SCHEMA IF NOT EXISTS millrace;
-CREATE TABLE IF NOT EXISTS mr.tables (
+BEGIN;
+CREATE SCHEMA mr;
+CREATE SCHEMA millrace;
+CREATE TABLE mr.tables (
   id INTEGER, database VARCHAR, name VARCHAR, created_at TIMESTAMP, rows BIGINT);
-CREATE TABLE IF NOT EXISTS mr.columns (
+CREATE TABLE mr.columns (
   table_id INTEGER, ordinal INTEGER, name VARCHAR, type VARCHAR, exact_as_double BOOLEAN,
   since TIMESTAMP, rescued BIGINT);
-CREATE TABLE IF NOT EXISTS mr.cursors (shard INTEGER, next BIGINT);
-CREATE TABLE IF NOT EXISTS millrace.quarantine (
+CREATE TABLE mr.cursors (shard INTEGER, next BIGINT);
+CREATE TABLE millrace.quarantine (
   receipt VARCHAR, received_at TIMESTAMP, "database" VARCHAR, "table" VARCHAR, reason VARCHAR,
   key_fingerprint VARCHAR, body VARCHAR);
-CREATE OR REPLACE VIEW millrace.tables AS
+CREATE VIEW millrace.tables AS
   SELECT "database", name AS "table", rows, created_at FROM mr.tables ORDER BY ALL;
-CREATE OR REPLACE VIEW millrace.columns AS
+CREATE VIEW millrace.columns AS
   SELECT t."database", t.name AS "table", c.name AS "column", c.type, c.since, c.rescued
   FROM mr.columns c JOIN mr.tables t ON t.id = c.table_id ORDER BY t."database", t.name, c.ordinal;
+COMMIT;
 `;
 
 /** A table with the number of its hot rows' table. */
@@ -48,7 +50,9 @@ export function tableKey(database: string, table: string): string {
 
 /** Creates what is missing and reads what is there. */
 export async function openCatalog(duck: DuckWriter): Promise<Catalog> {
-  await duck.run(create);
+  const found = await duck.all("FROM duckdb_schemas() WHERE schema_name = 'mr'");
+  // Nothing is written to a store that exists: it must open on a full disk too.
+  if (found.length === 0) await duck.run(create);
   const columns = new Map<number, Map<string, Column>>();
   for (const row of await duck.all('FROM mr.columns ORDER BY table_id, ordinal')) {
     const id = Number(row.table_id);

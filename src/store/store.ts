@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { assert, DirectoryLock, fault, limits, messageOf } from '../base/index.ts';
+import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
 import {
   type Catalog,
   fileName,
@@ -30,6 +30,9 @@ export async function openStore(dataDirectory: string): Promise<Store> {
   await mkdir(staging);
   try {
     const duck = await Duck.open(join(directory, fileName), {
+      // The engine would write its log into its tables at any commit, also when there is no room
+      // for both, and then refuse to go on; `#checkpointIfDue` looks first.
+      checkpoint_threshold: '1 TB',
       memory_limit: `${limits.storeMemoryBytesMax} B`,
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
@@ -83,6 +86,7 @@ class DuckStore implements Store {
   async commit(batch: StoreBatch): Promise<void> {
     const changed = this.#number(batch.tables);
     const { writer } = this.#parts;
+    await this.#mustHaveRoom(batch);
     try {
       await writer.run('BEGIN');
       for (const table of changed) await this.#writeTable(table);
@@ -101,6 +105,32 @@ class DuckStore implements Store {
       this.#tables.set(tableKey(database, table), { id, database, table, columns });
     }
     for (const [shard, next] of batch.cursors) this.#cursors.set(shard, next);
+    await this.#checkpointIfDue();
+  }
+
+  /** A transaction that runs out of room on its way is worse than one that waits. */
+  async #mustHaveRoom({ tables, quarantine }: StoreBatch): Promise<void> {
+    const { freeBytes, diskBytes } = await nodeDisk.room(this.#parts.directory);
+    const texts = [...tables.flatMap(({ lines }) => lines), ...quarantine.map(({ body }) => body)];
+    const bytes = texts.reduce((sum, text) => sum + text.length, 0);
+    const spare = Math.min(limits.storeRoomBytesMin, diskBytes * limits.storeRoomDiskShare);
+    // Once as lines, once in the engine's log.
+    const needed = Math.ceil(2 * bytes + spare);
+    if (freeBytes < needed) throw fault('STORE_NO_ROOM', { seen: freeBytes, expected: needed });
+  }
+
+  /** Moves the engine's log into its tables, when it is long and there is room for both. */
+  async #checkpointIfDue(): Promise<void> {
+    const { directory, writer } = this.#parts;
+    const wal = await stat(join(directory, `${fileName}.wal`)).catch(() => undefined);
+    if (!wal || wal.size < limits.storeWalBytesMax) return;
+    const { freeBytes } = await nodeDisk.room(directory);
+    if (freeBytes < 2 * wal.size) return;
+    try {
+      await writer.run('CHECKPOINT');
+    } catch (error) {
+      throw fault('STORE_INVALID', { seen: messageOf(error) }, error);
+    }
   }
 
   /** Gives each table of a batch its number; a new one gets the next. */

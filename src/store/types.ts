@@ -74,6 +74,7 @@ export interface Store {
   /**
    * Writes a batch in one transaction.
    * @throws STORE_FAILED: nothing of the batch is there; the same batch may be tried again.
+   * @throws STORE_NO_ROOM: the same, while the disk has no room for it.
    * @throws STORE_INVALID: nobody knows; the store must be opened anew.
    */
   commit(batch: StoreBatch): Promise<void>;

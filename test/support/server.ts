@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const program = fileURLToPath(new URL('../../bin/millrace.js', import.meta.url));
@@ -25,9 +26,15 @@ export type Ran = {
 /** Runs one command of the real program to its end. */
 export async function millrace(
   args: readonly string[],
-  options: { readonly env?: Record<string, string>; readonly input?: string } = {},
+  options: {
+    readonly env?: Record<string, string>;
+    readonly input?: string;
+    /** Another runtime than the one that runs the tests. */
+    readonly node?: string;
+  } = {},
 ): Promise<Ran> {
-  const child = spawn(process.execPath, [program, ...args], { env: cleanEnv(options.env) });
+  const node = options.node ?? process.execPath;
+  const child = spawn(node, [program, ...args], { env: cleanEnv(options.env) });
   child.stdin.end(options.input ?? '');
   const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
   const [code] = (await once(child, 'close')) as [number | null];
@@ -67,19 +74,21 @@ export class TestServer implements AsyncDisposable {
   readonly ingest: string;
   readonly admin: string;
   readonly process: ChildProcess;
+  readonly stdout: () => string;
   readonly stderr: () => string;
 
   private constructor(
     data: string,
     urls: { ingest: string; admin: string },
     child: ChildProcess,
-    stderr: () => string,
+    output: { stdout: () => string; stderr: () => string },
   ) {
     this.data = data;
     this.ingest = urls.ingest;
     this.admin = urls.admin;
     this.process = child;
-    this.stderr = stderr;
+    this.stdout = output.stdout;
+    this.stderr = output.stderr;
   }
 
   static async start(
@@ -87,17 +96,25 @@ export class TestServer implements AsyncDisposable {
     args: readonly string[] = [],
     wrapper: readonly string[] = [],
   ): Promise<TestServer> {
-    const serve = ['serve', '--data', data, '--port', '0', '--admin-port', '0', ...args];
-    const [command = '', ...rest] = [...wrapper, process.execPath, program, ...serve];
-    const child = spawn(command, rest, { env: cleanEnv(), detached: true });
+    const child = spawnServer(data, args, wrapper);
     const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
     const ready = /millrace is ready: ingest (\S+) admin (\S+)\n/;
     for (;;) {
       const [, ingest, admin] = ready.exec(stdout()) ?? [];
-      if (ingest && admin) return new TestServer(data, { ingest, admin }, child, stderr);
+      if (ingest && admin)
+        return new TestServer(data, { ingest, admin }, child, { stdout, stderr });
       if (hasEnded(child)) throw new Error(`the server did not start: ${stderr()}`);
       await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
     }
+  }
+
+  /** Starts a server and kills it, most likely before it is ready. */
+  static async startAndKill(data: string, afterMs: number): Promise<void> {
+    const child = spawnServer(data, [], []);
+    const exited = once(child, 'exit');
+    await sleep(afterMs);
+    process.kill(-(child.pid ?? 0), 'SIGKILL');
+    await exited;
   }
 
   /** Posts one event; `body` is JSON text or a value. */
@@ -136,6 +153,12 @@ export class TestServer implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.kill();
   }
+}
+
+function spawnServer(data: string, args: readonly string[], wrapper: readonly string[]) {
+  const serve = ['serve', '--data', data, '--port', '0', '--admin-port', '0', ...args];
+  const [command = '', ...rest] = [...wrapper, process.execPath, program, ...serve];
+  return spawn(command, rest, { env: cleanEnv(), detached: true });
 }
 
 function hasEnded(child: ChildProcess): boolean {

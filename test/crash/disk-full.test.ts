@@ -1,0 +1,135 @@
+import { execFileSync } from 'node:child_process';
+import { rm, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { eventually } from '../support/eventually.ts';
+import { audit, Ledger, promiseKept, Senders } from '../support/senders.ts';
+import { createKey, temporaryDirectory, TestServer } from '../support/server.ts';
+
+const mib = 1024 * 1024;
+/** What server and senders have while no ballast lies on the disk. */
+const roomBytes = 96 * mib;
+const tables = ['small/events'] as const;
+
+test.skipIf(!canMount()).each([
+  { reserveBytes: 128 * mib, what: 'its reserve is touched' },
+  { reserveBytes: 0, what: 'writes fail' },
+])(
+  'when the disk fills until $what, refused is refused and it recovers (needs root and mount)',
+  async ({ reserveBytes }) => {
+    await using disk = await smallDisk(reserveBytes + roomBytes);
+    const data = join(disk.path, 'data');
+    const ballast = join(disk.path, 'ballast');
+    const key = await createKey(data, 'small');
+    const ledger = new Ledger();
+    const start = () => TestServer.start(data, ['--disk-reserve', String(reserveBytes)]);
+    const send = ({ ingest }: TestServer) =>
+      new Senders({ ingest, key, tables, ledger, connections: 32, padBytes: () => 3_000 });
+
+    // Full, then room again: the same server goes on.
+    await using first = await start();
+    await using senders = send(first);
+    await eventually('events are taken', () => Promise.resolve(ledger.acknowledged.size > 500));
+    await fill(disk.path, ballast, reserveBytes / 2);
+    await untilRefused(ledger);
+    await checkRefusal(first, key, ledger);
+    await untilReadiness(first, 503);
+    await eventually('/healthz', async () => (await adminStatus(first, 'healthz')) === 200);
+    await senders.stop();
+    await rm(ballast);
+    await untilReadiness(first, 200);
+    expect(await postOne(first, key, ledger)).toBe(200);
+
+    // Full again, and killed in that state.
+    await using moreSenders = send(first);
+    await fill(disk.path, ballast, reserveBytes / 2);
+    await untilRefused(ledger);
+    await first.kill();
+    await moreSenders.stop();
+    // Without a reserve there is no room to start either.
+    if (reserveBytes === 0) await rm(ballast);
+    await using second = await start();
+    if (reserveBytes > 0) {
+      expect(await postOne(second, key, ledger)).toBe(503);
+      await rm(ballast);
+    }
+    await untilReadiness(second, 200);
+    expect(await postOne(second, key, ledger)).toBe(200);
+    await second.flush();
+
+    expect(new Set(ledger.refused.values())).toEqual(new Set([503]));
+    expect(await audit(data, tables, ledger)).toEqual(promiseKept);
+  },
+);
+
+/** The documented refusal, as a sender sees it. */
+async function checkRefusal(server: TestServer, key: string, ledger: Ledger): Promise<void> {
+  const refusal = await eventually('a refusal', async () => {
+    const response = await post(server, key, ledger);
+    return response.status === 503 && response;
+  });
+  expect(refusal.headers.get('retry-after')).toMatch(/^[1-9]\d*$/);
+  expect(refusal.headers.get('content-type')).toBe('application/json');
+  expect(await refusal.json()).toEqual({ error: expect.stringContaining('no room') });
+}
+
+async function postOne(server: TestServer, key: string, ledger: Ledger): Promise<number> {
+  return (await post(server, key, ledger)).status;
+}
+
+async function post(server: TestServer, key: string, ledger: Ledger): Promise<Response> {
+  const { id, body } = ledger.next(3_000);
+  const response = await server.post(tables[0], body, { 'X-TD-Write-Key': key });
+  ledger.note(id, response.status);
+  return response;
+}
+
+async function untilRefused({ refused }: Ledger): Promise<void> {
+  const before = refused.size;
+  await eventually('events are refused', () => Promise.resolve(refused.size > before + 8));
+}
+
+async function untilReadiness(server: TestServer, status: number): Promise<void> {
+  await eventually(`/readyz is ${status}`, async () => {
+    return (await adminStatus(server, 'readyz')) === status;
+  });
+}
+
+async function adminStatus(server: TestServer, door: 'readyz' | 'healthz'): Promise<number> {
+  const response = await fetch(`${server.admin}/${door}`);
+  await response.text();
+  return response.status;
+}
+
+/** Writes a file that leaves about `keepBytes` free. */
+async function fill(disk: string, path: string, keepBytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(disk);
+  await writeFile(path, Buffer.alloc(Math.max(0, bavail * bsize - keepBytes))).catch(
+    // The server takes room meanwhile: then the disk is as full as it gets.
+    (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOSPC') throw error;
+    },
+  );
+}
+
+/** A disk of its own; `await using` takes it away. */
+async function smallDisk(bytes: number): Promise<{ readonly path: string } & AsyncDisposable> {
+  const { path, remove } = await temporaryDirectory();
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path]);
+  const unmount = async () => {
+    // Lazily: a killed process may still be letting go of its files.
+    execFileSync('umount', ['--lazy', path]);
+    await remove();
+  };
+  return { path, [Symbol.asyncDispose]: unmount };
+}
+
+function canMount(): boolean {
+  const probe = 'mount -t tmpfs -o size=1m tmpfs "$0" && umount "$0"';
+  try {
+    execFileSync('sh', ['-c', probe, '/mnt'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
