@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   createLogger,
@@ -163,10 +164,12 @@ describe('loading', () => {
 
   test('hard values arrive as they are', async () => {
     await open();
-    const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+    const nestedTo = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
     const values = ['"\\u0000"', '"\\ud83d\\ude00é\\n\\"\\\\"', `"${'x'.repeat(1_000_000)}"`, '""'];
     for (const value of values) await line.append(`{"s":${value}}`, { table: 'strings' });
-    await line.append(`{"j":${deep}}`, { table: 'nested' });
+    for (const depth of [500, 20_000]) {
+      await line.append(`{"j":${nestedTo(depth)}}`, { table: 'nested' });
+    }
     await line.append('{"j":{"a":1e999,"a":"\\u0000"}}', { table: 'nested' });
     await line.append('{"j":{"a":"\\ud800"}}', { table: 'nested' });
     await line.flush();
@@ -176,7 +179,8 @@ describe('loading', () => {
     const parked = await line.rows('SELECT body FROM millrace.quarantine');
     expect(parked).toEqual([]);
     expect(nested).toEqual([
-      [deep, null],
+      [nestedTo(500), null],
+      [null, `{"j":${nestedTo(20_000)}}`],
       ['{"a":1e999,"a":"\\u0000"}', null],
       [null, '{"j":{"a":"\\ud800"}}'],
     ]);
@@ -243,6 +247,23 @@ describe('loading', () => {
     await line.flush();
     expect(failures).toBeLessThan(0);
     expect(await line.rows('SELECT a FROM shop.orders ORDER BY a')).toEqual([[1], [2]]);
+  });
+
+  test('a log that was replaced is not loaded, and flush says so', async () => {
+    await open();
+    for (let index = 0; index < 50; index += 1) await line.append('{"a":1}');
+    await line.flush();
+    await line.loader.close();
+    await line.store.close();
+    await line.log.close();
+    await rm(shardDirectory(line.data, 0), { recursive: true });
+    line = await Line.open(directory.path);
+    await line.append('{"a":2}');
+    await expect(line.flush()).rejects.toMatchObject({ code: 'LOG_DAMAGED' });
+    for (let index = 0; index < 100; index += 1) await line.append('{"a":2}');
+    await expect(line.flush()).rejects.toMatchObject({ code: 'LOG_DAMAGED' });
+    expect(line.loader.status().failing).toBe(true);
+    expect(await line.rows('SELECT count(*) FROM shop.orders')).toEqual([[50]]);
   });
 
   test('what was loaded is not loaded again after a restart', async () => {

@@ -96,8 +96,11 @@ export class Admin {
       const asked = querySchema.safeParse(request.body);
       if (!asked.success) throw fault('QUERY_REFUSED', { seen: z.prettifyError(asked.error) });
       const { sql, format } = asked.data;
-      const pieces = await queries.run(sql, format);
-      return reply.type(contentTypes[format]).send(Readable.from(pieces, { objectMode: false }));
+      const gone = new AbortController();
+      reply.raw.once('close', () => gone.abort());
+      const query = await queries.run(sql, format, gone.signal);
+      const pieces = Readable.from(query.pieces(), { objectMode: false });
+      return reply.type(contentTypes[format]).send(pieces);
     });
   }
 

@@ -94,8 +94,9 @@ const durable = constants.O_RDWR | constants.O_CREAT | (constants.O_DSYNC ?? con
 export const nodeDisk: Disk = {
   async makeDirectory(path) {
     const first = await mkdir(path, { recursive: true });
-    if (first === undefined) return;
-    for (let at = resolve(path); at !== dirname(resolve(first)); at = dirname(at)) {
+    const top = dirname(resolve(first ?? path));
+    // Its own name is synced even if it was there: whoever made it may have been killed before.
+    for (let at = resolve(path); at !== top; at = dirname(at)) {
       await this.syncDirectory(dirname(at));
     }
   },
@@ -125,10 +126,10 @@ export const nodeDisk: Disk = {
   },
 };
 
-/** Whether a write failed for want of room: the one disk error after which the log goes on. */
+/** Whether there was no room, or no file left to open: the errors after which the log goes on. */
 export function isNoRoom(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException | null)?.code;
-  return code === 'ENOSPC' || code === 'EDQUOT';
+  return code !== undefined && ['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE'].includes(code);
 }
 
 /** Replaces a file as a whole: readers see the old or the new text, also after a crash. */

@@ -15,7 +15,7 @@ export const catalogue = {
     status: 404,
     retryable: false,
     message: 'no such path: expected POST /postback/v3/event/{database}/{table}',
-    hint: "Check the sender's URL against docs/postback.md.",
+    hint: "Check the sender's URL.",
   },
   BAD_METHOD: {
     status: 405,
@@ -117,12 +117,6 @@ export const catalogue = {
     message: 'too many requests are being read: nothing of this one was stored; send it again',
     hint: 'Senders are faster than the disk, or upload slowly. See millrace_edge_body_bytes.',
   },
-  EDGE_DRAINING: {
-    status: 503,
-    retryable: true,
-    message: 'the server is stopping: nothing of this request was stored; send it again',
-    hint: 'Expected during a restart.',
-  },
   LOG_BUSY: {
     status: 503,
     retryable: true,
@@ -193,7 +187,7 @@ export const catalogue = {
     status: 400,
     retryable: false,
     message: 'one SELECT statement is expected, seen: {seen}',
-    hint: 'Queries read; they never write, load or configure.',
+    hint: 'Queries read tables; they never write, load, configure or open files.',
   },
   QUERY_FAILED: {
     status: 400,

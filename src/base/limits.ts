@@ -48,7 +48,7 @@ export const limits = Object.freeze({
   /** Age of the last synced write at which an edge is no longer ready. */
   syncAgeMsMax: 10_000,
 
-  /** Log bytes that one store transaction takes from one shard. The rest waits for the next. */
+  /** Log bytes that one store transaction takes, all shards together. The rest waits. */
   batchBytesMax: 16 * mib,
   /** What it takes at least, after failures have halved it; each success doubles it again. */
   batchBytesMin: 64 * kib,
@@ -56,6 +56,10 @@ export const limits = Object.freeze({
   loadEveryMs: 50,
   /** Wait before a failed load is tried again: doubled each time up to this. */
   loadRetryMsMax: 5_000,
+  /** What queries may spill to disk. Beyond: the query fails. */
+  storeSpillBytesMax: 1024 * mib,
+  /** Arrays and objects within each other in a JSON column. Beyond: `_rescued_data`. */
+  nestingMax: 500,
   /** Memory that the SQL engine takes before it spills to disk. */
   storeMemoryBytesMax: 2048 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
@@ -84,6 +88,8 @@ export const limits = Object.freeze({
   /** How long `flush` waits. Beyond: FLUSH_TIMEOUT, retryable. */
   flushTimeoutMs: 120_000,
 
+  /** How long a process waits for the locks of one that is still draining. */
+  lockWaitMs: 15_000,
   /** Wait before a process that died is started again: doubled each time up to this. */
   restartMsMax: 10_000,
   /** A process that lived this long starts with the shortest wait again. */
@@ -97,6 +103,7 @@ export const limits = Object.freeze({
 assert(limits.bodyBytesMax < limits.recordBytesMax, 'a body fits in a record');
 assert(limits.recordBytesMax <= limits.batchBytesMax, 'a record fits in a batch');
 assert(limits.groupBytesMax <= limits.segmentBytesMax, 'a group is no longer than a segment');
+assert(limits.edgeDrainMs < limits.lockWaitMs, 'a lock outlasts a drain');
 assert(limits.probeEveryMs * 2 < limits.syncAgeMsMax, 'a missed probe does not end readiness');
 
 /** Free bytes below which a disk of `diskBytes` takes no more events. */

@@ -53,7 +53,7 @@ const list = defineCommand('list', {
 });
 
 const revoke = defineCommand('revoke', {
-  summary: 'revoke a key; what it sends from then on goes to quarantine',
+  summary: 'revoke a key; what is not loaded yet goes to quarantine',
   settings: ['data', 'json'],
   argument: '<id-or-name>',
   examples: ['keys revoke k_0a1b2c3d4e', 'keys revoke "web shop"'],

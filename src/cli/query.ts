@@ -30,7 +30,8 @@ export const queryCommand = defineCommand('query', {
     }
     try {
       await withRooms(door.config, async ({ queries }) => {
-        await print(Readable.from(await queries.run(sql, format)), shown);
+        const query = await queries.run(sql, format);
+        await print(Readable.from(query.pieces()), shown);
       });
     } finally {
       door.close();

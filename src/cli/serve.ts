@@ -1,7 +1,6 @@
 import { createServer } from 'node:net';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createLogger, DirectoryLock, fault, randomIds } from '../base/index.ts';
+import { createLogger, DirectoryLock, fault, nodeDisk, randomIds } from '../base/index.ts';
 import type { Config } from '../config.ts';
 import { Supervisor } from '../supervise/index.ts';
 import { defineCommand } from './command.ts';
@@ -23,7 +22,8 @@ async function serve(
   values: Omit<Config, 'instance'> & { readonly guide: boolean },
 ): Promise<void> {
   const { guide, ...settings } = values;
-  await mkdir(join(settings.data, 'log'), { recursive: true });
+  await nodeDisk.makeDirectory(settings.data);
+  await nodeDisk.makeDirectory(join(settings.data, 'log'));
   const lock = await DirectoryLock.take(join(settings.data, 'LOCK'), () => holderOf(settings.data));
   const logger = createLogger(settings.logLevel, 'supervisor');
   const config: Config = Object.freeze({
@@ -38,21 +38,27 @@ async function serve(
     (_, shard) => ({ kind: 'edge', shard }) as const,
   );
   const supervisor = await Supervisor.open(config, [...edges, { kind: 'store' }], logger);
+  try {
+    await announce(config, guide);
+    logger.info({ signal: await stop }, 'draining');
+  } finally {
+    await supervisor.close();
+    await removeServerFile(config.data);
+    lock.release();
+  }
+  logger.info('drained');
+  process.exit(0);
+}
+
+/** Says that the server takes traffic, to people and to the other commands. */
+async function announce(config: Config, guide: boolean): Promise<void> {
   const ingest = `http://${urlHost(config.host)}:${config.port}`;
   const admin = `http://127.0.0.1:${config.adminPort}`;
   const startedAt = new Date().toISOString();
-  const { instance } = config;
-  await writeServerFile(config.data, { pid: process.pid, startedAt, ingest, admin, instance });
+  const { data, instance } = config;
+  await writeServerFile(data, { pid: process.pid, startedAt, ingest, admin, instance });
   console.log(`millrace is ready: ingest ${ingest} admin ${admin}`);
-  if (guide) await printGuide(config.data, ingest);
-
-  const signal = await stop;
-  logger.info({ signal }, 'draining');
-  await supervisor.close();
-  await removeServerFile(config.data);
-  lock.release();
-  logger.info('drained');
-  process.exit(0);
+  if (guide) await printGuide(data, ingest);
 }
 
 /**

@@ -50,7 +50,8 @@ function send(
 let dateSecond = 0;
 let dateText = '';
 
-function httpDate(): string {
+/** For the header Date; made once a second. */
+export function httpDate(): string {
   const second = Math.floor(Date.now() / 1000);
   if (second !== dateSecond) {
     dateSecond = second;

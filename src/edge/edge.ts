@@ -1,10 +1,11 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, STATUS_CODES } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Clock, fault, limits, type Logger, MillraceError, messageOf } from '../base/index.ts';
 import type { Metrics } from '../base/index.ts';
 import { encodeEnvelope, readPostback } from '../event/index.ts';
 import type { Log } from '../log/index.ts';
-import { accept, refusalText, refuse } from './answer.ts';
+import { accept, httpDate, refusalText, refuse } from './answer.ts';
 import { BodyBudget, decodeBody, readBody } from './body.ts';
 import { edgeMetrics } from './metrics.ts';
 import { type Route, route } from './routes.ts';
@@ -116,8 +117,8 @@ export class Edge {
     { database, table, keyQuery }: Route,
     body: Buffer,
   ): Promise<'accepted' | MillraceError> {
-    const header = request.headers['x-td-write-key'];
-    const keyHeader = Array.isArray(header) ? header[0] : header;
+    // Node joins what is repeated: a string, or nothing.
+    const keyHeader = request.headers['x-td-write-key'] as string | undefined;
     const receivedAtMs = this.#options.clock.nowMs();
     const postback = readPostback({ database, table, keyHeader, keyQuery, body }, receivedAtMs);
     if (postback instanceof MillraceError) return postback;
@@ -151,7 +152,8 @@ function answerClientError(error: NodeJS.ErrnoException, socket: Socket): number
   }
   const text = refusalText(refusal);
   socket.end(
-    `HTTP/1.1 ${refusal.status} ${refusal.code}\r\nContent-Type: application/json\r\n` +
+    `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\n` +
+      `Content-Type: application/json\r\nDate: ${httpDate()}\r\n` +
       `Content-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`,
   );
   return refusal.status;

@@ -13,7 +13,8 @@ const postbackPath = /^\/postback\/v3\/event\/([^/]+)\/([^/]+)\/?$/;
 /** Finds the route of a request line. */
 export function route(method: string, url: string): Route | MillraceError {
   const queryAt = url.indexOf('?');
-  const path = queryAt === -1 ? url : url.slice(0, queryAt);
+  // A proxy may send the whole address as the target.
+  const path = (queryAt === -1 ? url : url.slice(0, queryAt)).replace(/^https?:\/\/[^/]*/i, '');
   const match = postbackPath.exec(path);
   if (!match) return fault('NO_SUCH_PATH');
   if (method !== 'POST') return fault('BAD_METHOD', { seen: method, expected: 'POST' });

@@ -11,7 +11,7 @@ const reservedDatabases = new Set([
 ]);
 
 const { nameLengthMin, nameLengthMax } = limits;
-const namePattern = new RegExp(`^[a-z0-9_]{${nameLengthMin},${nameLengthMax}}$`);
+const namePattern = new RegExp(`^[A-Za-z0-9_]{${nameLengthMin},${nameLengthMax}}$`);
 
 /** The name of a database, lowered, or why it is none. */
 export function checkDatabase(raw: string): string | MillraceError {
@@ -28,8 +28,9 @@ export function checkTable(raw: string): string | MillraceError {
 }
 
 function checkName(kind: string, raw: string): string | MillraceError {
-  const name = raw.toLowerCase();
-  return namePattern.test(name) ? name : fault('BAD_NAME', { kind, seen: raw.slice(0, 80) });
+  return namePattern.test(raw)
+    ? raw.toLowerCase()
+    : fault('BAD_NAME', { kind, seen: raw.slice(0, 80) });
 }
 
 /**

@@ -19,14 +19,16 @@ export class KeyRing {
   /**
    * Reads the file again if it was changed. One that is bad or gone leaves the last good one in
    * force; a missing one at the start is one without keys.
-   * @throws BAD_KEYS_FILE when there was no good one yet: without keys every event looks unknown
+   * @throws BAD_KEYS_FILE when there was no good one yet: without keys every event looks unknown;
+   *   what the system says when the file cannot be read
    */
   async refresh(): Promise<void> {
     const version = await this.#version();
     if (version === undefined && this.#keys === undefined) return;
     if (this.#seen === (version ?? 'gone')) return;
+    const text = version === undefined ? '' : await readFile(this.#path, 'utf8');
     try {
-      const keys = parseKeys(this.#path, await readFile(this.#path, 'utf8'));
+      const keys = parseKeys(this.#path, text);
       this.#keys = new Map(keys.map((key) => [key.fingerprint, key]));
     } catch (error) {
       if (this.#keys === undefined) throw error;

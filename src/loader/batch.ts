@@ -110,7 +110,7 @@ export class Batch {
 
   /** The rows that cannot be read, by halving. */
   async #poisonIn(batch: TableBatch, first: number): Promise<readonly number[]> {
-    if (await this.#store.accepts(batch)) return [];
+    if (batch.lines.length === 0 || (await this.#store.accepts(batch))) return [];
     if (batch.lines.length === 1) return [first];
     const half = Math.ceil(batch.lines.length / 2);
     const left = { ...batch, lines: batch.lines.slice(0, half) };

@@ -1,3 +1,4 @@
+import { limits } from '../base/index.ts';
 import type { Member } from '../event/index.ts';
 import type { Column, ColumnType } from '../store/index.ts';
 
@@ -13,6 +14,10 @@ export type Fit =
 const misfit: Fit = { kind: 'misfit' };
 const bigintMax = 2n ** 63n - 1n;
 const bigintMin = -(2n ** 63n);
+/** Characters of an integer of 64 bits, its sign included. */
+const bigintDigitsMax = 20;
+/** Digits of the largest DOUBLE. */
+const doubleDigitsMax = 310;
 
 /** The type of a column whose first value this is. */
 export function typeOf(kind: Exclude<Member['kind'], 'null'>): ColumnType {
@@ -42,7 +47,8 @@ export function fit(member: Member, column: Column): Fit {
     case 'VARCHAR':
       return fitVarchar(member);
     case 'JSON':
-      return hasLoneSurrogate(member.text) ? misfit : asText(JSON.stringify(member.text));
+      if (hasLoneSurrogate(member.text) || isTooDeep(member.text)) return misfit;
+      return asText(JSON.stringify(member.text));
   }
 }
 
@@ -52,14 +58,15 @@ function asText(text: string): Fit {
 
 function fitBigint(member: Member, column: Column): Fit {
   if (member.kind === 'fraction') {
-    const number = Number(member.text);
-    if (Number.isSafeInteger(number)) return asText(String(number));
-    if (!column.exactAsDouble || !isFaithful(number, member.text)) return misfit;
+    const whole = wholeNumber(member.text);
+    if (whole !== undefined) return fitBigint({ ...member, kind: 'integer', text: whole }, column);
+    if (!column.exactAsDouble || !isFaithful(Number(member.text), member.text)) return misfit;
     return { kind: 'text', text: member.text, column: { type: 'DOUBLE' } };
   }
   const digits = member.kind === 'integer' ? member.text : unquoted(member, /^(0|-?[1-9]\d*)$/);
   if (digits === undefined) return misfit;
   if (digits === '-0') return asText('0');
+  if (digits.length > bigintDigitsMax) return misfit;
   if (digits.length <= 16 && Number.isSafeInteger(Number(digits))) return asText(digits);
   const value = BigInt(digits);
   if (value > bigintMax || value < bigintMin) return misfit;
@@ -69,6 +76,7 @@ function fitBigint(member: Member, column: Column): Fit {
 
 function fitDouble(member: Member): Fit {
   if (member.kind === 'integer') {
+    if (member.text === '-0') return asText('-0.0');
     const number = Number(member.text);
     const exact = Number.isSafeInteger(number) || isExactInteger(number, member.text);
     return exact ? asText(member.text) : misfit;
@@ -99,13 +107,40 @@ function unquoted(member: Member, form: RegExp): string | undefined {
 }
 
 function isExactInteger(number: number, digits: string): boolean {
-  return Number.isFinite(number) && BigInt(number) === BigInt(digits);
+  return digits.length <= doubleDigitsMax && BigInt(number) === BigInt(digits);
+}
+
+/** The digits of a number like 42.0 or 4.2e1 that is whole and not longer than 64 bits. */
+function wholeNumber(text: string): string | undefined {
+  const parts = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text);
+  const [, sign = '', whole = '', fraction = '', exponent = '0'] = parts ?? [];
+  const digits = whole + fraction;
+  const pointAt = whole.length + Number(exponent);
+  if (!/^0*$/.test(digits.slice(Math.max(0, pointAt)))) return undefined;
+  const zeros = pointAt - digits.length;
+  if (zeros > bigintDigitsMax) return /^0*$/.test(digits) ? '0' : undefined;
+  const all = digits.slice(0, Math.max(0, pointAt)) + '0'.repeat(Math.max(0, zeros));
+  const trimmed = all.replace(/^0+(?=\d)/, '') || '0';
+  if (trimmed.length >= bigintDigitsMax) return undefined;
+  return trimmed === '0' ? '0' : sign + trimmed;
 }
 
 /** Whether a number's text neither overflowed nor vanished on its way to a double. */
 function isFaithful(number: number, text: string): boolean {
   if (!Number.isFinite(number)) return false;
   return number !== 0 || !/[1-9]/.test(text.split(/e/i)[0] ?? '');
+}
+
+/** Whether JSON text nests so deep that functions of the engine would overflow their stack. */
+function isTooDeep(text: string): boolean {
+  if (text.length < 2 * limits.nestingMax) return false;
+  const bare = text.replace(/"(?:[^"\\]|\\.)*"/g, '');
+  let depth = 0;
+  for (const { 0: bracket } of bare.matchAll(/[[\]{}]/g)) {
+    depth += bracket === '[' || bracket === '{' ? 1 : -1;
+    if (depth > limits.nestingMax) return true;
+  }
+  return false;
 }
 
 /**
@@ -120,7 +155,7 @@ export function hasLoneSurrogate(text: string): boolean {
     const unit = hex === undefined ? 0 : parseInt(hex, 16);
     const isHigh = unit >= 0xd800 && unit <= 0xdbff;
     const isLow = unit >= 0xdc00 && unit <= 0xdfff;
-    if (isLow !== follows && (isLow || highBefore !== -1)) return true;
+    if (isLow ? !follows : highBefore !== -1) return true;
     highBefore = isHigh ? index + escape.length : -1;
   }
   return highBefore !== -1;

@@ -1,5 +1,6 @@
 import {
   type Clock,
+  fault,
   isFault,
   limits,
   type Logger,
@@ -8,7 +9,7 @@ import {
 } from '../base/index.ts';
 import { assert, sleep } from '../base/index.ts';
 import type { KeyRing } from '../keys/index.ts';
-import type { Damage, LogReader } from '../log/index.ts';
+import type { Damage, LogReader, ReadRecord } from '../log/index.ts';
 import type { Store, StoreBatch } from '../store/index.ts';
 import { Batch } from './batch.ts';
 import { loaderMetrics } from './metrics.ts';
@@ -33,9 +34,15 @@ type Shard = {
   cursor: number;
   /** On disk, as the edge says. */
   durable: number;
+  /** Nothing is loaded any more: the log is not the one that the cursor belongs to. */
+  isHalted: boolean;
 };
 
-type Waiter = { readonly targets: ReadonlyMap<number, number>; readonly resolve: () => void };
+type Waiter = {
+  readonly targets: ReadonlyMap<number, number>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+};
 
 /** Moves records from the log into the store until it is closed. */
 export class Loader {
@@ -54,7 +61,7 @@ export class Loader {
     this.#options = options;
     const shards = [...options.readers].map(([shard, reader]): [number, Shard] => {
       const cursor = options.store.cursors.get(shard) ?? reader.firstOffset;
-      return [shard, { shard, reader, cursor, durable: cursor }];
+      return [shard, { shard, reader, cursor, durable: cursor, isHalted: false }];
     });
     this.#shards = new Map(shards);
     this.#metrics = loaderMetrics(options.metrics, () => this.status());
@@ -68,17 +75,16 @@ export class Loader {
 
   /**
    * Tells how far a shard is on disk. It may be read up to there from now on.
-   * A log that ends before the cursor was replaced or cut: nothing of it is loaded until it has
-   * been looked at, or its new events would be taken for old ones.
+   * A log that ends before the cursor was replaced or cut. Its new events would be taken for old
+   * ones, so nothing of it is loaded until the server is started with the right one.
    */
   durable(shard: number, offset: number): void {
     const known = this.#shards.get(shard);
     assert(known, `shard ${shard} is known`);
     if (offset < known.cursor) {
-      const { cursor } = known;
-      this.#options.logger.error({ shard, offset, cursor }, 'the log ends before what was loaded');
-      return;
+      this.#halt(known, `the log ends at ${offset}, before what was loaded (${known.cursor})`);
     }
+    if (known.isHalted) return;
     if (known.durable === known.cursor && offset > known.cursor) {
       this.#behindSinceMs ??= this.#options.clock.nowMs();
     }
@@ -86,14 +92,26 @@ export class Loader {
     this.#wake();
   }
 
-  /** Resolves when all before the given offsets, by shard, is committed. */
+  /**
+   * Resolves when all before the given offsets, by shard, is committed.
+   * @throws LOG_DAMAGED when a shard cannot be loaded any more
+   */
   flush(targets: ReadonlyMap<number, number>): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiters.push({ targets, resolve });
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ targets, resolve, reject });
       for (const [shard, offset] of targets) this.durable(shard, offset);
       this.#answerWaiters();
       this.#wake();
     });
+  }
+
+  #halt(shard: Shard, why: string): void {
+    if (shard.isHalted) return;
+    shard.isHalted = true;
+    shard.durable = shard.cursor;
+    const hint = 'stop the server and put the right log folder back; its events are on disk';
+    this.#options.logger.error({ shard: shard.shard, why, hint }, 'a shard is not loaded any more');
+    this.#answerWaiters();
   }
 
   status(): LoaderStatus {
@@ -104,7 +122,8 @@ export class Loader {
     }));
     const since = this.#behindSinceMs;
     const lagMs = since === undefined ? 0 : Math.max(0, this.#options.clock.nowMs() - since);
-    return { shards, lagMs, failing: this.#failures > 0 };
+    const isHalted = [...this.#shards.values()].some((shard) => shard.isHalted);
+    return { shards, lagMs, failing: this.#failures > 0 || isHalted };
   }
 
   /** Loads what is durable, then stops. What fails now stays in the log. */
@@ -176,16 +195,15 @@ export class Loader {
   /** Fills a batch from all shards; returns the cursors that belong to it. */
   async #read(batch: Batch): Promise<ReadonlyMap<number, number>> {
     const cursors = new Map<number, number>();
-    const parts = [];
-    let bytesLeft = this.#batchBytes;
+    const parts: { readonly shard: number; readonly records: readonly ReadRecord[] }[] = [];
+    const bytesMax = Math.max(limits.batchBytesMin, this.#batchBytes / this.#shards.size);
     for (const { shard, reader, cursor, durable } of this.#shards.values()) {
       let at = cursor;
-      while (at < durable && bytesLeft > 0) {
-        const read = await reader.read(at, durable, bytesLeft);
+      while (at < durable && at - cursor < bytesMax) {
+        const read = await reader.read(at, durable, bytesMax);
         assert(read.next > at, 'a read goes on');
         this.#reportDamage(shard, read.damage);
         parts.push({ shard, records: read.records });
-        bytesLeft -= read.next - at;
         at = read.next;
       }
       if (at > cursor) cursors.set(shard, at);
@@ -224,10 +242,16 @@ export class Loader {
   }
 
   #answerWaiters(): void {
-    const isDone = ({ targets }: Waiter) =>
-      [...targets].every(([shard, offset]) => (this.#shards.get(shard)?.cursor ?? 0) >= offset);
-    const done = this.#waiters.filter(isDone);
-    this.#waiters = this.#waiters.filter((waiter) => !done.includes(waiter));
-    for (const { resolve } of done) resolve();
+    const waiting: Waiter[] = [];
+    for (const waiter of this.#waiters) {
+      const shards = [...waiter.targets].map(([shard, offset]) => {
+        return { ...this.#shards.get(shard), offset };
+      });
+      if (shards.some(({ isHalted }) => isHalted)) {
+        waiter.reject(fault('LOG_DAMAGED', { seen: 'a shard of the log cannot be loaded' }));
+      } else if (shards.every(({ cursor = 0, offset }) => cursor >= offset)) waiter.resolve();
+      else waiting.push(waiter);
+    }
+    this.#waiters = waiting;
   }
 }

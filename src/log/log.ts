@@ -34,6 +34,7 @@ type Segment = { readonly header: SegmentHeader; readonly file: DurableFile };
 export class Log {
   readonly recovered: Recovered;
   readonly #options: LogOptions;
+  readonly #probe: DurableFile;
   #segment: Segment;
   #durableOffset: number;
   #waiting: Waiting[] = [];
@@ -47,10 +48,16 @@ export class Log {
   #segmentBytes = 0;
   #lastSyncAtMs: number;
 
-  private constructor(options: LogOptions, recovered: Recovered, segment: Segment) {
+  private constructor(
+    options: LogOptions,
+    recovered: Recovered,
+    segment: Segment,
+    probe: DurableFile,
+  ) {
     this.#options = options;
     this.recovered = recovered;
     this.#segment = segment;
+    this.#probe = probe;
     this.#durableOffset = segment.header.base + headerBytes;
     this.#lastSyncAtMs = options.clock.nowMs();
   }
@@ -60,7 +67,9 @@ export class Log {
     await options.disk.makeDirectory(options.directory);
     const recovered = await recoverShard(options.disk, options.directory);
     const segment = await createSegment(options, recovered.base, recovered.previousEnd);
-    const log = new Log(options, recovered, segment);
+    await recovered.cut();
+    const probe = await options.disk.openDurable(join(options.directory, 'probe'));
+    const log = new Log(options, recovered, segment, probe);
     await log.#lookAtRoom();
     return log;
   }
@@ -127,13 +136,8 @@ export class Log {
   }
 
   async #writeProbe(): Promise<void> {
-    const file = await this.#options.disk.openDurable(join(this.#options.directory, 'probe'));
-    try {
-      await file.write(this.#options.ids.bytes(8), 0);
-      this.#lastSyncAtMs = this.#options.clock.nowMs();
-    } finally {
-      await file.close();
-    }
+    await this.#probe.write(this.#options.ids.bytes(8), 0);
+    this.#lastSyncAtMs = this.#options.clock.nowMs();
   }
 
   /** Writes what waits, then closes. Appends from now on are refused. */
@@ -144,6 +148,7 @@ export class Log {
       await (this.#writing ?? this.#startWriting());
     }
     await this.#segment.file.close();
+    await this.#probe.close();
   }
 
   /** One turn of the event loop later, so that all requests of this turn share the write. */

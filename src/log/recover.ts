@@ -10,18 +10,21 @@ export type Recovered = {
   readonly previousEnd: number;
   /** Bytes of a torn tail that were cut off. */
   readonly tornBytes: number;
+  /** Makes the cut, durably; to be called when the next segment's name is on disk. */
+  readonly cut: () => Promise<void>;
   /** Damage with valid frames behind it, or a segment without a header; nothing was removed. */
   readonly gaps: readonly Gap[];
 };
 
 /**
- * Makes a shard's end certain: cuts a torn tail off and syncs what stays. Reads one segment.
- * The caller holds the shard's lock, and the folder exists.
+ * Finds a shard's end and syncs what is there. Reads one segment. The caller holds the shard's
+ * lock, and the folder exists. The torn tail is cut off by `cut`, after the next segment was
+ * created: until then its bytes are what keeps their offsets from being used again.
  */
 export async function recoverShard(disk: Disk, directory: string): Promise<Recovered> {
   const bases = await listSegments(disk, directory);
   const last = bases.at(-1);
-  if (last === undefined) return { base: 0, previousEnd: 0, tornBytes: 0, gaps: [] };
+  if (last === undefined) return { base: 0, previousEnd: 0, tornBytes: 0, gaps: [], cut: nothing };
   const path = segmentPath(directory, last);
   const bytes = await readWhole(disk, path);
   const end = last + bytes.length;
@@ -30,18 +33,20 @@ export async function recoverShard(disk: Disk, directory: string): Promise<Recov
     await disk.remove(path);
     await disk.syncDirectory(directory);
     const previousEnd = await endBefore(disk, directory, bases);
-    return { base: last, previousEnd, tornBytes: bytes.length, gaps: [] };
+    return { base: last, previousEnd, tornBytes: bytes.length, gaps: [], cut: nothing };
   }
   const found = header && scan(header, bytes.subarray(headerBytes), last + headerBytes, true);
   const previousEnd = found ? found.next : end;
-  await cut(disk, path, previousEnd - last);
-  // The segment's own name may not be on disk yet, if its creator was killed before it synced.
+  // What a killed process left in the page cache is synced before anybody relies on it; so is the
+  // segment's own name.
+  await resize(disk, path, bytes.length);
   await disk.syncDirectory(directory);
   return {
     base: Math.max(end, previousEnd),
     previousEnd,
     tornBytes: Math.max(0, end - previousEnd),
     gaps: found ? found.gaps : [{ from: last, to: end }],
+    cut: () => resize(disk, path, previousEnd - last),
   };
 }
 
@@ -69,7 +74,10 @@ async function readWhole(disk: Disk, path: string): Promise<Buffer> {
   }
 }
 
-async function cut(disk: Disk, path: string, size: number): Promise<void> {
+const nothing = () => Promise.resolve();
+
+/** Gives a file a length and syncs all of it. */
+async function resize(disk: Disk, path: string, size: number): Promise<void> {
   const file = await disk.openDurable(path);
   try {
     await file.truncate(size);

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Clock, DirectoryLock, type Disk, type Ids } from '../base/index.ts';
+import { type Clock, DirectoryLock, type Disk, type Ids, limits } from '../base/index.ts';
 import type { Logger, Metrics } from '../base/index.ts';
 import { Log } from './log.ts';
 import { shardDirectory } from './segments.ts';
@@ -22,8 +22,6 @@ export type ShardOptions = {
 /** A shard that is open for writing, and locked. */
 export type OpenShard = { readonly log: Log; readonly close: () => Promise<void> };
 
-const lockWaitMs = 10_000;
-
 /**
  * Locks and opens one shard, counts its syncs and reports what its recovery found.
  * @throws LOCKED when another process writes it, and does not end soon
@@ -33,7 +31,7 @@ export async function openShard(options: ShardOptions): Promise<OpenShard> {
   const directory = shardDirectory(options.dataDirectory, shard);
   await disk.makeDirectory(directory);
   const holder = () => 'a process of an earlier server that is still ending';
-  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, lockWaitMs);
+  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
   const count = counters(options.metrics);
   const log: Log = await Log.open({
     disk,

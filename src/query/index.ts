@@ -2,11 +2,11 @@
  * SQL in, rows out.
  *
  * Promises
- *  1. One SELECT (or EXPLAIN) at a time per request, in a read-only transaction.
+ *  1. One SELECT at a time per request, in a read-only transaction.
  *  2. Rows are sent as they come; an answer that was cut short ends with an error, not silently.
  *  3. A query ends by itself after `queryTimeoutMs`; at most `queriesMax` run at once.
  *
  * Limits: `queriesMax`, `queryTimeoutMs`, `sqlBytesMax`.
  */
 export { type Format, formats } from './formats.ts';
-export { Queries } from './queries.ts';
+export { Queries, type RunningQuery } from './queries.ts';

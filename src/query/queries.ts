@@ -1,83 +1,102 @@
 import { fault, limits } from '../base/index.ts';
-import type { DuckReader, RowSet, Store } from '../store/index.ts';
+import type { DuckReader, Store } from '../store/index.ts';
 import { type Format, writeRows } from './formats.ts';
+
+const interruptEveryMs = 50;
 
 /** Runs users' queries, a bounded number at once. */
 export class Queries {
   readonly #store: Store;
-  #running = 0;
+  readonly #running = new Set<RunningQuery>();
 
   constructor(store: Store) {
     this.#store = store;
   }
 
   /**
-   * Runs one query. The pieces of its answer are made as they are asked for.
-   * @throws QUERY_REFUSED, QUERY_FAILED, QUERY_BUSY before the first piece; QUERY_FAILED and
-   *   QUERY_TIMEOUT also while they are made.
+   * Runs one query. The caller closes what it gets, also when it has not read all of it.
+   * @param gone ends the query when whoever asked has left.
+   * @throws QUERY_REFUSED, QUERY_FAILED, QUERY_TIMEOUT, QUERY_BUSY
    */
-  async run(sql: string, format: Format): Promise<AsyncGenerator<string>> {
-    if (this.#running >= limits.queriesMax) throw fault('QUERY_BUSY', { seen: this.#running });
-    this.#running += 1;
-    let reader: DuckReader | undefined;
+  async run(sql: string, format: Format, gone?: AbortSignal): Promise<RunningQuery> {
+    const { size } = this.#running;
+    if (size >= limits.queriesMax) throw fault('QUERY_BUSY', { seen: size });
+    const query = new RunningQuery((ended) => this.#running.delete(ended));
+    this.#running.add(query);
+    gone?.addEventListener('abort', () => query.close(), { once: true });
     try {
-      reader = await this.#store.reader();
-      const deadline = new Deadline(reader);
-      const set = await deadline.watch(reader.select(sql));
-      return this.#pieces(reader, deadline, set, format);
+      await query.open(await this.#store.reader(), sql, format);
     } catch (error) {
-      this.#end(reader);
+      query.close();
       throw error;
     }
+    return query;
+  }
+}
+
+/** A query and its place among those that run at once; it ends by itself when its time is over. */
+export class RunningQuery {
+  readonly #onEnd: (query: RunningQuery) => void;
+  readonly #timer: NodeJS.Timeout;
+  #reader: DuckReader | undefined;
+  #pieces: AsyncGenerator<string> | undefined;
+  #work: Promise<unknown> = Promise.resolve();
+  #state: 'running' | 'ended' | 'late' = 'running';
+
+  constructor(onEnd: (query: RunningQuery) => void) {
+    this.#onEnd = onEnd;
+    this.#timer = setTimeout(() => this.#end('late'), limits.queryTimeoutMs);
   }
 
-  async *#pieces(
-    reader: DuckReader,
-    deadline: Deadline,
-    set: RowSet,
-    format: Format,
-  ): AsyncGenerator<string> {
-    const pieces = writeRows(set, format);
+  async open(reader: DuckReader, sql: string, format: Format): Promise<void> {
+    this.#reader = reader;
+    if (this.#state !== 'running') return reader.close();
+    this.#pieces = writeRows(await this.#unlessEnded(reader.select(sql)), format);
+  }
+
+  /** The answer, piece by piece. @throws QUERY_FAILED, QUERY_TIMEOUT while it is made */
+  async *pieces(): AsyncGenerator<string> {
     try {
       for (;;) {
-        const { done, value } = await deadline.watch(pieces.next());
+        const next = this.#pieces?.next() ?? Promise.resolve({ done: true, value: '' });
+        const { done, value } = await this.#unlessEnded(next);
         if (done) return;
         yield value;
       }
     } finally {
-      deadline.clear();
-      this.#end(reader);
+      this.close();
     }
   }
 
-  #end(reader: DuckReader | undefined): void {
-    this.#running -= 1;
-    reader?.close();
-  }
-}
-
-/** Interrupts a query whose time is over, and says so instead of the engine's own words. */
-class Deadline {
-  readonly #timer: NodeJS.Timeout;
-  #isOver = false;
-
-  constructor(reader: DuckReader) {
-    this.#timer = setTimeout(() => {
-      this.#isOver = true;
-      reader.interrupt();
-    }, limits.queryTimeoutMs);
+  /** Stops what runs and gives its place to others. Idempotent. */
+  close(): void {
+    this.#end('ended');
   }
 
-  async watch<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await work;
-    } catch (error) {
-      this.clear();
-      throw this.#isOver ? fault('QUERY_TIMEOUT', { seen: limits.queryTimeoutMs / 1000 }) : error;
-    }
-  }
-
-  clear(): void {
+  #end(state: 'ended' | 'late'): void {
+    if (this.#state !== 'running') return;
+    this.#state = state;
     clearTimeout(this.#timer);
+    const reader = this.#reader;
+    reader?.interrupt();
+    // An interrupt between two steps stops neither of them: again, until the work has ended.
+    const again = setInterval(() => reader?.interrupt(), interruptEveryMs);
+    void this.#work.finally(() => {
+      clearInterval(again);
+      reader?.close();
+    });
+    this.#onEnd(this);
+  }
+
+  async #unlessEnded<T>(work: Promise<T>): Promise<T> {
+    const late = () => fault('QUERY_TIMEOUT', { seen: limits.queryTimeoutMs / 1000 });
+    this.#work = work.catch(() => undefined);
+    try {
+      const result = await work;
+      if (this.#state !== 'running') throw late();
+      return result;
+    } catch (error) {
+      throw this.#state === 'running' ? error : late();
+    }
   }
 }

@@ -12,6 +12,7 @@ import {
   StatementType,
 } from '@duckdb/node-api';
 import { fault, messageOf } from '../base/index.ts';
+import { refusalOf } from './guard.ts';
 
 /** A value that JSON can hold. Integers beyond 2^53 and exact decimals are strings. */
 export type Plain =
@@ -116,13 +117,16 @@ export class DuckReader {
   }
 
   async #stream(sql: string): Promise<DuckDBResult> {
+    const text = sql.replaceAll("'", "''");
+    const tree = await this.#connection.runAndReadAll(
+      `SELECT json_serialize_sql('${text}'::VARCHAR)`,
+    );
+    const refusal = refusalOf(tree.getRows()[0]?.[0] as string);
+    if (refusal !== undefined) throw fault('QUERY_REFUSED', { seen: refusal });
     const statements = await this.#connection.extractStatements(sql);
-    if (statements.count !== 1) {
-      throw fault('QUERY_REFUSED', { seen: `${statements.count} statements` });
-    }
     const statement = await statements.prepare(0);
     const kind = statement.statementType;
-    if (kind !== StatementType.SELECT && kind !== StatementType.EXPLAIN) {
+    if (statements.count !== 1 || kind !== StatementType.SELECT) {
       throw fault('QUERY_REFUSED', { seen: StatementType[kind] ?? 'another statement' });
     }
     await this.#connection.run('BEGIN TRANSACTION READ ONLY');
@@ -180,7 +184,8 @@ function plainInteger(value: bigint): number | string {
   return Number.isSafeInteger(number) ? number : String(value);
 }
 
-/** As a number where that is exact. */
+/** As a number where that is exact: up to 15 digits. */
 function plainDecimal(value: DuckDBDecimalValue): number | string {
-  return Number.isSafeInteger(Number(value.value)) ? Number(value.toString()) : value.toString();
+  const text = value.toString();
+  return value.value > -(10n ** 15n) && value.value < 10n ** 15n ? Number(text) : text;
 }

@@ -14,8 +14,6 @@ import {
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
 import type { QuarantineRow, Store, StoreBatch, TableBatch, TableStatus } from './types.ts';
 
-const lockWaitMs = 10_000;
-
 /**
  * Locks and opens the store below a data directory.
  * @throws LOCKED when another process has it, and does not end soon; STORE_FAILED
@@ -25,7 +23,7 @@ export async function openStore(dataDirectory: string): Promise<Store> {
   const staging = join(directory, 'staging');
   await mkdir(directory, { recursive: true });
   const holder = () => 'a process of an earlier server that is still ending';
-  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, lockWaitMs);
+  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
   await rm(staging, { recursive: true, force: true });
   await mkdir(staging);
   try {
@@ -33,6 +31,7 @@ export async function openStore(dataDirectory: string): Promise<Store> {
       // The engine would write its log into its tables at any commit, also when there is no room
       // for both, and then refuse to go on; `#checkpointIfDue` looks first.
       checkpoint_threshold: '1 TB',
+      max_temp_directory_size: `${limits.storeSpillBytesMax} B`,
       memory_limit: `${limits.storeMemoryBytesMax} B`,
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
@@ -191,8 +190,10 @@ class DuckStore implements Store {
       try {
         await checker.run(`CREATE OR REPLACE TEMP TABLE checked AS ${selectLines(batch, path)}`);
         return true;
-      } catch {
-        return false;
+      } catch (error) {
+        const seen = messageOf(error);
+        if (/^(Invalid Input|Conversion) Error/.test(seen)) return false;
+        throw fault('STORE_FAILED', { seen }, error);
       }
     });
   }
@@ -229,7 +230,8 @@ class DuckStore implements Store {
   async size(): Promise<number> {
     let bytes = 0;
     for (const name of await readdir(this.#parts.directory)) {
-      bytes += (await stat(join(this.#parts.directory, name))).size;
+      // The engine removes files of its own in between.
+      bytes += (await stat(join(this.#parts.directory, name)).catch(() => undefined))?.size ?? 0;
     }
     return bytes;
   }

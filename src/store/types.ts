@@ -78,7 +78,10 @@ export interface Store {
    * @throws STORE_INVALID: nobody knows; the store must be opened anew.
    */
   commit(batch: StoreBatch): Promise<void>;
-  /** Whether these rows can be read as the table's types. Writes nothing. */
+  /**
+   * Whether these rows can be read as the table's types. Writes nothing.
+   * @throws STORE_FAILED when that cannot be told now
+   */
   accepts(batch: TableBatch): Promise<boolean>;
   tables(): Promise<readonly TableStatus[]>;
   quarantineCount(): Promise<number>;

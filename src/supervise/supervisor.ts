@@ -1,10 +1,12 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { limits, type Logger, sleep } from '../base/index.ts';
+import { limits, type Logger, messageOf, sleep } from '../base/index.ts';
 import type { EdgeReport, FromChild, Role, ToChild } from './messages.ts';
 
 const askTimeoutMs = 2_000;
 const restartMsMin = 100;
+/** Queries wait in the thread pool; the loader must find a thread beside all of them. */
+const threads = { edge: 4, store: limits.queriesMax + 6 };
 const main = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
 );
@@ -80,7 +82,7 @@ export class Supervisor<Config> {
   }
 
   #start(role: Role): Promise<void> {
-    const spawned = this.#spawn();
+    const spawned = this.#spawn(role);
     const child: Child = {
       role,
       process: spawned.process,
@@ -95,8 +97,11 @@ export class Supervisor<Config> {
     });
   }
 
-  #spawn(): { readonly process: ChildProcess; readonly hasExited: Promise<unknown> } {
-    const child = fork(main, ['--child'], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  #spawn(role: Role): { readonly process: ChildProcess; readonly hasExited: Promise<unknown> } {
+    const child = fork(main, ['--child'], {
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      env: { ...process.env, UV_THREADPOOL_SIZE: String(threads[role.kind]) },
+    });
     const error = new Promise((resolve) => child.once('error', resolve));
     const exit = new Promise((resolve) => child.once('exit', resolve));
     // Both: what it said last may still be in the pipe when it has exited.
@@ -126,6 +131,10 @@ export class Supervisor<Config> {
       );
       void this.#restart(child);
     });
+    child.process.once('error', (error) => {
+      failure = new StartError(messageOf(error), undefined);
+      if (child.process.pid === undefined) child.process.emit('exit', null, null);
+    });
     this.#tell(child, { type: 'start', role: child.role, config: this.#config });
   }
 
@@ -136,7 +145,7 @@ export class Supervisor<Config> {
     await sleep(child.restartMs);
     child.restartMs = Math.min(limits.restartMsMax, child.restartMs * 2);
     if (this.#isDraining) return;
-    Object.assign(child, this.#spawn(), { startedAtMs: Date.now() });
+    Object.assign(child, this.#spawn(child.role), { startedAtMs: Date.now() });
     const done = () => undefined;
     this.#attend(child, done, done);
   }
