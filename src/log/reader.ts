@@ -112,12 +112,14 @@ export class LogReader {
   }
 
   /**
-   * Removes the sealed segments that end at or before `offset`, which the store has committed.
-   * A damaged one is kept under another name. Returns how many were dropped.
+   * Removes the sealed segments before `offset`, which the store has committed. A segment is sealed
+   * once something behind its successor's base is durable; the successor's name alone says nothing,
+   * it may be gone again for want of room. A damaged segment is kept under another name.
+   * Returns how many were dropped.
    */
   async drop(offset: number): Promise<number> {
     let count = 0;
-    for (; this.#bases.length > 1 && (this.#bases[1] ?? Infinity) <= offset; count += 1) {
+    for (; this.#bases.length > 1 && (this.#bases[1] ?? Infinity) < offset; count += 1) {
       const base = this.#bases[0] ?? 0;
       if (this.#open?.base === base) await this.close();
       const path = segmentPath(this.#directory, base);

@@ -15,4 +15,17 @@ export const keptRuns: readonly {
       { kind: 'load' },
     ],
   },
+  {
+    why: 'the segment that is being written was dropped, because one after it was listed for a moment',
+    seed: 0,
+    actions: [
+      { kind: 'append', sizes: [1, 594] },
+      { kind: 'settle' },
+      { kind: 'append', sizes: [1] },
+      { kind: 'noRoom', skip: 3 },
+      { kind: 'load' },
+      { kind: 'restart' },
+      { kind: 'append', sizes: [1] },
+    ],
+  },
 ];
