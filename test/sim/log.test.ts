@@ -279,7 +279,7 @@ async function run(seed: number, actions: readonly Action[]): Promise<World> {
 const totals = { acknowledged: 0, refused: 0, crashes: 0, torn: 0, dropped: 0 };
 
 describe('the log over a faulty disk', () => {
-  const runs = Number(process.env.SIM_RUNS ?? 300);
+  const runs = Number(process.env.SIM_RUNS ?? 2_000);
 
   test('gives what was acknowledged once, and nothing that was refused', async () => {
     const property = fc.asyncProperty(
