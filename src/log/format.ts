@@ -69,16 +69,16 @@ function checksum(segment: SegmentHeader, offset: number, bytes: Uint8Array): nu
 type FrameAt =
   | { readonly kind: 'valid'; readonly record: Buffer; readonly end: number }
   | { readonly kind: 'invalid' }
-  | { readonly kind: 'incomplete'; readonly bytesNeeded: number };
+  | { readonly kind: 'incomplete' };
 
 function frameAt(segment: SegmentHeader, bytes: Buffer, at: number, offset: number): FrameAt {
   const left = bytes.length - at;
-  if (left < frameOverheadBytes) return { kind: 'incomplete', bytesNeeded: frameOverheadBytes };
+  if (left < frameOverheadBytes) return { kind: 'incomplete' };
   if (bytes.readUInt32LE(at) !== segment.marker) return { kind: 'invalid' };
   const length = bytes.readUInt32LE(at + 8);
   if (length === 0 || length > limits.recordBytesMax) return { kind: 'invalid' };
   const end = at + frameOverheadBytes + length;
-  if (end > bytes.length) return { kind: 'incomplete', bytesNeeded: end - at };
+  if (end > bytes.length) return { kind: 'incomplete' };
   if (bytes.readUInt32LE(at + 4) !== checksum(segment, offset, bytes.subarray(at + 8, end))) {
     return { kind: 'invalid' };
   }
@@ -93,10 +93,8 @@ export type Gap = { readonly from: number; readonly to: number };
 export type Scan = {
   readonly records: readonly Found[];
   readonly gaps: readonly Gap[];
-  /** Offset behind the last valid frame, or behind a gap that is certain. */
+  /** Offset behind the last valid frame: where to go on, with more bytes than before. */
   readonly next: number;
-  /** Bytes that must be seen from `next` on before the scan can go on; 0 when all was used. */
-  readonly bytesNeeded: number;
 };
 
 /**
@@ -117,42 +115,33 @@ export function scan(segment: SegmentHeader, bytes: Buffer, offset: number, atEn
       continue;
     }
     if (frame.kind === 'incomplete' && !atEnd) {
-      return { records, gaps, next: offset + at, bytesNeeded: frame.bytesNeeded };
+      break;
     }
-    const found = searchFrame(segment, bytes, at + 1, offset, atEnd);
-    if (found.kind === 'none') {
-      return { records, gaps, next: offset + at, bytesNeeded: atEnd ? 0 : bytes.length - at + 1 };
-    }
-    if (found.kind === 'perhaps') {
-      return { records, gaps, next: offset + at, bytesNeeded: found.bytesNeeded - at };
-    }
-    gaps.push({ from: offset + at, to: offset + found.at });
-    at = found.at;
+    const found = nextFrame(segment, bytes, at + 1, offset, atEnd);
+    if (found === undefined) break;
+    gaps.push({ from: offset + at, to: offset + found });
+    at = found;
   }
-  return { records, gaps, next: offset + at, bytesNeeded: 0 };
+  return { records, gaps, next: offset + at };
 }
 
-type Search =
-  | { readonly kind: 'found'; readonly at: number }
-  | { readonly kind: 'perhaps'; readonly bytesNeeded: number }
-  | { readonly kind: 'none' };
-
-/** Looks for the next valid frame by its marker. */
-function searchFrame(
+/**
+ * Looks for the next valid frame by its marker. Undefined if there is none, or if that is not
+ * certain before more bytes are there.
+ */
+function nextFrame(
   segment: SegmentHeader,
   bytes: Buffer,
   from: number,
   offset: number,
   atEnd: boolean,
-): Search {
+): number | undefined {
   const marker = Buffer.alloc(4);
   marker.writeUInt32LE(segment.marker);
   for (let at = bytes.indexOf(marker, from); at !== -1; at = bytes.indexOf(marker, at + 1)) {
-    const frame = frameAt(segment, bytes, at, offset + at);
-    if (frame.kind === 'valid') return { kind: 'found', at };
-    if (frame.kind === 'incomplete' && !atEnd) {
-      return { kind: 'perhaps', bytesNeeded: at + frame.bytesNeeded };
-    }
+    const { kind } = frameAt(segment, bytes, at, offset + at);
+    if (kind === 'valid') return at;
+    if (kind === 'incomplete' && !atEnd) return undefined;
   }
-  return { kind: 'none' };
+  return undefined;
 }
