@@ -31,7 +31,7 @@ function integer(min: number, max: number) {
 
 const text = z.string('expected text').min(1, 'expected text');
 const flag = z.union(
-  [z.boolean(), z.enum(['true', 'false']).transform((word) => word === 'true')],
+  [z.boolean(), z.enum(['true', 'false', '1', '0']).transform((word) => /true|1/.test(word))],
   'expected true or false',
 );
 const levels = ['debug', 'info', 'warn', 'error'] as const;
@@ -49,7 +49,11 @@ export const settings = {
     'free bytes below which events are refused (default: 5 % of the disk, 128 to 512 MiB)',
     'BYTES',
   ),
-  logLevel: setting(z.enum(levels).default('info'), `one of ${levels.join(', ')}`, 'LEVEL'),
+  logLevel: setting(
+    z.enum(levels, `expected one of ${levels.join(', ')}`).default('info'),
+    `one of ${levels.join(', ')}`,
+    'LEVEL',
+  ),
   guide: setting(flag.default(false), 'make a first key if there is none, and say what to do next'),
   database: setting(text.optional(), 'database the key may write to; * for any', 'DB'),
   table: setting(text.optional(), 'table the key may write to (default: any)', 'TABLE'),
@@ -86,6 +90,10 @@ function envOf(name: string): string {
   return envPrefix + name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 }
 
+function snakeOf(name: string): string {
+  return envOf(name).slice(envPrefix.length).toLowerCase();
+}
+
 /**
  * The values of some settings, frozen; `data` is made absolute.
  * @param given what was on the command line.
@@ -106,7 +114,7 @@ export function readSettings<N extends SettingName>(
         ? [flagOf(name), given[name]]
         : fromEnv[name] !== undefined
           ? [envOf(name), fromEnv[name]]
-          : [`${name} in ${path}`, fromFile[name]];
+          : [`${snakeOf(name)} in ${path}`, fromFile[name]];
     const read = settings[name].schema.safeParse(raw);
     if (!read.success) {
       const why = read.error.issues.map(({ message }) => message).join('; ');
@@ -149,9 +157,8 @@ function readFile(path: string): Record<string, unknown> {
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
     throw fault('BAD_SETTING', { seen: `the config file ${path} holds no settings` });
   }
-  const snake = (name: string) => envOf(name).slice(envPrefix.length).toLowerCase();
   const entries = Object.entries(content).map(([name, value]) => {
-    return [known(`${name} in ${path}`, name, snake), value];
+    return [known(`${name} in ${path}`, name, snakeOf), value];
   });
   return Object.fromEntries(entries) as Record<string, unknown>;
 }

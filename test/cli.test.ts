@@ -1,13 +1,17 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { eventually } from './support/eventually.ts';
 import { audit, Ledger, promiseKept, Senders } from './support/senders.ts';
 import { createKey, millrace, query, temporaryDirectory, TestServer } from './support/server.ts';
+
+const repository = fileURLToPath(new URL('..', import.meta.url));
 
 describe('serve', () => {
   test('says in one line that it is ready; SIGTERM drains it and loses nothing', async () => {
@@ -28,6 +32,52 @@ describe('serve', () => {
     expect(server.stdout()).toBe(`millrace is ready: ingest ${ingest} admin ${admin}\n`);
     expect(ledger.acknowledged.size).toBeGreaterThan(16);
     expect(await audit(data, tables, ledger)).toEqual(promiseKept);
+  });
+
+  test('SIGTERM to npm, as a service manager sends it, drains it too', async () => {
+    await using directory = await temporaryDirectory();
+    const args = ['run', '-s', 'millrace', '--', 'serve', '--data', directory.path];
+    const child = spawn('npm', [...args, '--port', '0', '--admin-port', '0'], { cwd: repository });
+    const output = { stdout: '', stderr: '' };
+    child.stdout.on('data', (text: Buffer) => (output.stdout += text.toString()));
+    child.stderr.on('data', (text: Buffer) => (output.stderr += text.toString()));
+    await eventually('it is ready', () => Promise.resolve(output.stdout.includes('is ready')));
+    child.kill('SIGTERM');
+    await eventually('it drains', () => Promise.resolve(output.stderr.includes('"drained"')));
+  });
+
+  test.each([
+    [['--port', '8090', '--admin-port', '8090'], '--port and --admin-port are both 8090'],
+    [['--host', '300.1.1.1'], 'cannot listen on 300.1.1.1'],
+    [['--data', 'package.json'], 'package.json cannot be made'],
+    [['--log-level', 'loud'], 'expected one of debug, info, warn, error'],
+  ])('%s is an error without a stack trace', async (args, message) => {
+    await using directory = await temporaryDirectory();
+    const ran = await millrace(['serve', '--data', directory.path, '--port', '0', ...args]);
+    expect(ran.code).toBe(1);
+    expect(ran.stderr).toContain(message);
+    expect(ran.stderr).not.toMatch(/^ +at /m);
+  });
+
+  test('its folders are for its user alone', async () => {
+    await using directory = await temporaryDirectory();
+    const data = join(directory.path, 'data');
+    await using server = await TestServer.start(data);
+    for (const name of ['.', 'log', 'log/0', 'store']) {
+      expect((await stat(join(server.data, name))).mode & 0o077, name).toBe(0);
+    }
+  });
+
+  test('status shows the rest when the keys cannot be read', async () => {
+    await using directory = await temporaryDirectory();
+    await using server = await TestServer.start(directory.path);
+    await writeFile(join(directory.path, 'keys.json'), '{');
+    const ran = await millrace(['status', '--data', server.data, '--json']);
+    expect(ran.code).toBe(0);
+    expect(JSON.parse(ran.stdout)).toMatchObject({
+      tables: [],
+      keysError: expect.stringContaining('keys.json'),
+    });
   });
 
   test('refuses a data directory that another server holds, and names it', async () => {

@@ -94,7 +94,10 @@ export class Admin {
     });
     this.#server.post('/query', async (request, reply) => {
       const asked = querySchema.safeParse(request.body);
-      if (!asked.success) throw fault('QUERY_REFUSED', { seen: z.prettifyError(asked.error) });
+      if (!asked.success) {
+        const seen = asked.error.issues.map(({ path, message }) => [...path, message].join(': '));
+        throw fault('BAD_REQUEST', { seen: seen.join('; ') });
+      }
       const { sql, format } = asked.data;
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());

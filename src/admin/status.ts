@@ -1,5 +1,6 @@
 import { readdir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf } from '../base/index.ts';
 import { listKeys } from '../keys/index.ts';
 import type { Loader } from '../loader/index.ts';
 import type { Store, TableStatus } from '../store/index.ts';
@@ -27,7 +28,9 @@ export type Status = {
   };
   readonly tables: readonly TableStatus[];
   readonly quarantinedEvents: number;
-  readonly keysInForce: number;
+  /** Undefined when the keys file cannot be read: `keysError` says why. */
+  readonly keysInForce?: number;
+  readonly keysError?: string;
 };
 
 export async function readStatus(
@@ -38,7 +41,6 @@ export async function readStatus(
 ): Promise<Status> {
   const { shards, lagMs, failing } = loader.status();
   const { bavail, bsize } = await statfs(dataDirectory);
-  const keys = await listKeys(dataDirectory);
   return {
     dataDirectory,
     edges: reports.map(({ shard, hasRoom, lastSyncAtMs }) => ({
@@ -54,8 +56,20 @@ export async function readStatus(
     waiting: { bytes: shards.reduce((sum, s) => sum + s.waitingBytes, 0), lagMs, failing },
     tables: await store.tables(),
     quarantinedEvents: await store.quarantineCount(),
-    keysInForce: keys.filter(({ revokedAt }) => revokedAt === undefined).length,
+    ...(await keysStatus(dataDirectory)),
   };
+}
+
+/** An operator who looks because the keys are broken must see the rest. */
+async function keysStatus(
+  dataDirectory: string,
+): Promise<Pick<Status, 'keysInForce' | 'keysError'>> {
+  try {
+    const keys = await listKeys(dataDirectory);
+    return { keysInForce: keys.filter(({ revokedAt }) => revokedAt === undefined).length };
+  } catch (error) {
+    return { keysError: messageOf(error) };
+  }
 }
 
 /** Bytes of all shards. */

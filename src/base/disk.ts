@@ -93,7 +93,7 @@ const durable = constants.O_RDWR | constants.O_CREAT | (constants.O_DSYNC ?? con
 
 export const nodeDisk: Disk = {
   async makeDirectory(path) {
-    const first = await mkdir(path, { recursive: true });
+    const first = await mkdir(path, { recursive: true, mode: 0o700 });
     const top = dirname(resolve(first ?? path));
     // Its own name is synced even if it was there: whoever made it may have been killed before.
     for (let at = resolve(path); at !== top; at = dirname(at)) {

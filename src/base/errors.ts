@@ -29,7 +29,7 @@ export const catalogue = {
     message:
       'bad {kind} name "{seen}": expected 3 to 255 of the characters a-z, 0-9 and _ ' +
       '(capitals are lowered)',
-    hint: 'Rename it in the sender; SQL reads the name as it stands in the path.',
+    hint: 'SQL reads the name as it stands in the path, so choose one of these characters.',
   },
   RESERVED_NAME: {
     status: 400,
@@ -127,7 +127,7 @@ export const catalogue = {
     status: 503,
     retryable: true,
     message: 'the disk has no room: nothing of this request was stored; send it again',
-    hint: 'Free room on the disk of the data directory. Events are taken again by itself then.',
+    hint: 'Free room on the disk of the data directory; no restart is needed.',
   },
   LOG_CLOSED: {
     status: 503,
@@ -159,11 +159,25 @@ export const catalogue = {
     message: '{seen}',
     hint: 'See millrace --help, and docs/architecture.md for the config file.',
   },
+  BAD_USAGE: {
+    status: 400,
+    retryable: false,
+    message: '{seen}',
+    hint: '{hint}',
+  },
+  BAD_REQUEST: {
+    status: 400,
+    retryable: false,
+    message: '{seen}',
+    hint: 'POST /query takes {"sql": "…", "format": "json"} as application/json.',
+  },
   BAD_KEYS_FILE: {
     status: 500,
     retryable: false,
     message: 'the keys file {seen} cannot be read: {reason}',
-    hint: 'Mend or restore the file. Until then a running server goes on with the last good one.',
+    hint:
+      'Mend or restore the file. A running server keeps the keys it last read; one that has read ' +
+      'none takes events and loads nothing until the file is mended.',
   },
   NO_SUCH_KEY: {
     status: 404,
@@ -235,7 +249,7 @@ export const catalogue = {
     status: 500,
     retryable: true,
     message: 'the store must be opened anew: {seen}',
-    hint: 'It is, by itself. Nothing is lost: the log keeps what is not stored.',
+    hint: 'The server does that by itself. Nothing is lost: the log keeps what is not stored.',
   },
 } as const satisfies Record<string, Entry>;
 

@@ -4,6 +4,10 @@ import { type Logger as Pino, pino } from 'pino';
 export type Logger = Pick<Pino, 'debug' | 'info' | 'warn' | 'error' | 'child'>;
 
 export function createLogger(level: string, name: string): Logger {
-  const options = { level, base: { process: name, pid: process.pid } };
+  const options = {
+    level,
+    base: { process: name, pid: process.pid },
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
   return pino(options, pino.destination({ fd: 2, sync: true }));
 }

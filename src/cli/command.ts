@@ -1,5 +1,12 @@
 import { Command, Option } from 'commander';
-import { flagOf, readSettings, type SettingName, settings, type Values } from '../config.ts';
+import {
+  flagOf,
+  invocation,
+  readSettings,
+  type SettingName,
+  settings,
+  type Values,
+} from '../config.ts';
 
 type Options<N extends SettingName> = {
   readonly summary: string;
@@ -22,7 +29,7 @@ export function defineCommand<N extends SettingName>(name: string, options: Opti
     const shown = fallback === undefined || fallback === false ? '' : ` (default: ${fallback})`;
     command.addOption(new Option(flagOf(setting) + value, help + shown));
   }
-  const examples = options.examples.map((line) => `  millrace ${line}`).join('\n');
+  const examples = options.examples.map((line) => `  ${invocation()} ${line}`).join('\n');
   command.addHelpText('after', `\nExamples:\n${examples}`);
   command.action(async (...given: unknown[]) => {
     const argument = options.argument ? (given[0] as string | undefined) : undefined;

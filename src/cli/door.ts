@@ -21,7 +21,10 @@ const waitMs = 10_000;
  */
 export async function openDoor(dataDirectory: string): Promise<Door> {
   if (!existsSync(join(dataDirectory, 'log'))) {
-    throw fault('BAD_SETTING', { seen: `no data in ${dataDirectory}: start a server there first` });
+    throw fault('BAD_USAGE', {
+      seen: `no data in ${dataDirectory}: no server has run there`,
+      hint: 'Check --data, or start one: millrace serve',
+    });
   }
   for (const startedAtMs = Date.now(); ; ) {
     const server = readServerFile(dataDirectory);

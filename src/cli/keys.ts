@@ -1,7 +1,9 @@
-import { mkdir } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command } from 'commander';
-import { fault, MillraceError, randomIds, systemClock } from '../base/index.ts';
+import { fault, MillraceError, nodeDisk, randomIds, systemClock } from '../base/index.ts';
 import { checkDatabase, checkTable } from '../event/index.ts';
+import { invocation } from '../config.ts';
 import { createKey, type KeyEntry, listKeys, revokeKey } from '../keys/index.ts';
 import { defineCommand } from './command.ts';
 import { table } from './render.ts';
@@ -15,8 +17,9 @@ const create = defineCommand('create', {
   ],
   run: async ({ data, database, table: tableName, name, json }) => {
     if (database === undefined) {
-      throw fault('BAD_SETTING', {
-        seen: '--database is missing: which database may it write to?',
+      throw fault('BAD_USAGE', {
+        seen: '--database is missing: which database may the key write to?',
+        hint: 'For example: millrace keys create --database shop',
       });
     }
     const scope = {
@@ -24,11 +27,12 @@ const create = defineCommand('create', {
       ...(tableName === undefined ? {} : { table: checked(checkTable(tableName)) }),
       ...(name === undefined ? {} : { name }),
     };
-    await mkdir(data, { recursive: true });
+    await nodeDisk.makeDirectory(data);
     const { key, entry } = await createKey(data, scope, randomIds, systemClock.nowMs());
     if (json) return console.log(JSON.stringify({ key, ...entry }));
     console.log(`${key}\n`);
     console.log(`The key ${entry.id} may write to ${scopeText(entry)}. It is not shown again.`);
+    if (!existsSync(join(data, 'log'))) console.log(`No server has run in ${data} yet.`);
   },
 });
 
@@ -39,7 +43,8 @@ const list = defineCommand('list', {
   run: async ({ data, json }) => {
     const keys = await listKeys(data);
     if (json) return console.log(JSON.stringify(keys));
-    if (keys.length === 0) return console.log('no keys yet: millrace keys create --database DB');
+    if (keys.length === 0)
+      return console.log(`no keys yet: ${invocation()} keys create --database DB`);
     const rows = keys.map((key) => [
       key.id,
       key.name,
@@ -71,7 +76,7 @@ export const keysCommand = new Command('keys')
   .addCommand(revoke)
   .addHelpText(
     'after',
-    '\nExamples:\n  millrace keys create --database shop\n  millrace keys list',
+    `\nExamples:\n  ${invocation()} keys create --database shop\n  ${invocation()} keys list`,
   );
 
 function checked(name: string | MillraceError): string {

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { fault, isNoRoom, MillraceError, messageOf } from '../base/index.ts';
-import { version } from '../config.ts';
+import { invocation, version } from '../config.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
 import { queryCommand } from './query.ts';
@@ -13,12 +13,14 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const program = new Command('millrace')
     .description('The fast, durable channel from an HTTP POST to a SQL table.')
     .version(version())
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, 'millrace:')) })
     .addHelpText(
       'after',
       '\nEvery option is also an environment variable (--admin-port: MILLRACE_ADMIN_PORT) and a\n' +
         'line of a config file (admin_port = 8081), which --config or MILLRACE_CONFIG names.\n' +
         'A flag wins over the environment, the environment over the file.\n\n' +
-        'Examples:\n  millrace serve --guide\n  millrace query "SELECT * FROM demo.events"',
+        `Examples:\n  ${invocation()} serve --guide\n` +
+        `  ${invocation()} query "SELECT * FROM demo.events"`,
     );
   for (const command of [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand]) {
     program.addCommand(command);
@@ -35,6 +37,7 @@ function printError(thrown: unknown): void {
   const error = isNoRoom(thrown) ? fault('DISK_FULL', { seen: messageOf(thrown) }, thrown) : thrown;
   console.error(`${color('red', 'millrace:', process.stderr)} ${messageOf(error)}`);
   const hint = (error as { hint?: unknown }).hint;
-  if (typeof hint === 'string') console.error(`  ${hint}`);
+  const pasted = (text: string) => text.replace(/\bmillrace (?=[a-z-])/g, `${invocation()} `);
+  if (typeof hint === 'string') console.error(`  ${pasted(hint)}`);
   else if (!(error instanceof MillraceError) && error instanceof Error) console.error(error.stack);
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { fault } from '../base/index.ts';
+import { fault, messageOf } from '../base/index.ts';
 import { defineCommand } from './command.ts';
 import { ask, openDoor, withRooms } from './door.ts';
 import { table } from './render.ts';
@@ -41,9 +41,21 @@ export const queryCommand = defineCommand('query', {
 
 function sqlOf(argument: string | undefined, file: string | undefined): string {
   if ((argument === undefined) === (file === undefined)) {
-    throw fault('BAD_SETTING', { seen: 'give the SQL as one argument, or a file with --file' });
+    throw fault('BAD_USAGE', {
+      seen: 'give the SQL as one argument, or a file with --file',
+      hint: 'For example: millrace query "SELECT * FROM demo.events"',
+    });
   }
-  return argument ?? readFileSync(file === '-' ? 0 : (file ?? ''), 'utf8');
+  if (argument !== undefined || file === undefined) return argument ?? '';
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8');
+  } catch (error) {
+    throw fault(
+      'BAD_SETTING',
+      { seen: `--file ${file} cannot be read: ${messageOf(error)}` },
+      error,
+    );
+  }
 }
 
 async function print(answer: Readable, shown: string): Promise<void> {

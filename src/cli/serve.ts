@@ -1,6 +1,14 @@
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { createLogger, DirectoryLock, fault, nodeDisk, randomIds } from '../base/index.ts';
+import {
+  createLogger,
+  DirectoryLock,
+  fault,
+  isNoRoom,
+  messageOf,
+  nodeDisk,
+  randomIds,
+} from '../base/index.ts';
 import type { Config } from '../config.ts';
 import { Supervisor } from '../supervise/index.ts';
 import { defineCommand } from './command.ts';
@@ -22,8 +30,10 @@ async function serve(
   values: Omit<Config, 'instance'> & { readonly guide: boolean },
 ): Promise<void> {
   const { guide, ...settings } = values;
-  await nodeDisk.makeDirectory(settings.data);
-  await nodeDisk.makeDirectory(join(settings.data, 'log'));
+  if (settings.port !== 0 && settings.port === settings.adminPort) {
+    throw fault('BAD_SETTING', { seen: `--port and --admin-port are both ${settings.port}` });
+  }
+  await makeDataDirectory(settings.data);
   const lock = await DirectoryLock.take(join(settings.data, 'LOCK'), () => holderOf(settings.data));
   const logger = createLogger(settings.logLevel, 'supervisor');
   const config: Config = Object.freeze({
@@ -48,6 +58,17 @@ async function serve(
   }
   logger.info('drained');
   process.exit(0);
+}
+
+async function makeDataDirectory(data: string): Promise<void> {
+  try {
+    await nodeDisk.makeDirectory(data);
+    await nodeDisk.makeDirectory(join(data, 'log'));
+  } catch (error) {
+    if (isNoRoom(error)) throw error;
+    const seen = `the data directory ${data} cannot be made: ${messageOf(error)}`;
+    throw fault('BAD_SETTING', { seen }, error);
+  }
 }
 
 /** Says that the server takes traffic, to people and to the other commands. */
@@ -84,8 +105,13 @@ function freePort(host: string, port: number, flag: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', (error: NodeJS.ErrnoException) => {
-      const inUse = error.code === 'EADDRINUSE';
-      reject(inUse ? fault('PORT_IN_USE', { seen: `${host}:${port}`, flag }, error) : error);
+      const seen = `${host}:${port}`;
+      const why = `cannot listen on ${seen}: ${messageOf(error)}`;
+      reject(
+        error.code === 'EADDRINUSE'
+          ? fault('PORT_IN_USE', { seen, flag }, error)
+          : fault('BAD_SETTING', { seen: why }, error),
+      );
     });
     server.listen({ host, port, exclusive: true }, () => {
       const address = server.address();

@@ -35,6 +35,8 @@ async function readShown(data: string): Promise<Shown> {
 
 function draw(status: Shown): string {
   const { server, disk, waiting, tables } = status;
+  const { keysError, quarantinedEvents: parked } = status;
+  const keys = keysError ? color('red', keysError) : `${status.keysInForce} in force`;
   const lines = [
     server
       ? `${color('green', 'running')}     ${server.ingest} since ${server.startedAt}`
@@ -44,9 +46,9 @@ function draw(status: Shown): string {
       `free ${bytes(disk.freeBytes)}`,
     `waiting     ${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
       (waiting.failing ? color('red', ' — loading fails, see the log of the server') : ''),
-    `keys        ${status.keysInForce} in force`,
-    `quarantine  ${status.quarantinedEvents} events` +
-      (status.quarantinedEvents > 0 ? ': SELECT * FROM millrace.quarantine' : ''),
+    `keys        ${keys}`,
+    `quarantine  ${parked} ${parked === 1 ? 'event' : 'events'}` +
+      (parked > 0 ? ': SELECT * FROM millrace.quarantine' : ''),
   ];
   const full = status.edges.filter(({ hasRoom }) => !hasRoom);
   if (full.length > 0)

@@ -12,7 +12,7 @@ import {
   StatementType,
 } from '@duckdb/node-api';
 import { fault, messageOf } from '../base/index.ts';
-import { refusalOf } from './guard.ts';
+import { otherStatement, refusalOf } from './guard.ts';
 
 /** A value that JSON can hold. Integers beyond 2^53 and exact decimals are strings. */
 export type Plain =
@@ -122,7 +122,11 @@ export class DuckReader {
       `SELECT json_serialize_sql('${text}'::VARCHAR)`,
     );
     const refusal = refusalOf(tree.getRows()[0]?.[0] as string);
-    if (refusal !== undefined) throw fault('QUERY_REFUSED', { seen: refusal });
+    if (refusal !== undefined) {
+      const word = /^\s*([a-z]+)/i.exec(sql)?.[1]?.toUpperCase();
+      const isOther = refusal === otherStatement && word !== undefined;
+      throw fault('QUERY_REFUSED', { seen: isOther ? word : refusal });
+    }
     const statements = await this.#connection.extractStatements(sql);
     const statement = await statements.prepare(0);
     const kind = statement.statementType;

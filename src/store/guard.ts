@@ -31,6 +31,9 @@ const refusedFunctions = new Set([
   'json_merge_patch',
 ]);
 
+/** The refusal of what is no SELECT. */
+export const otherStatement = 'a statement of another kind';
+
 type Serialized = {
   readonly error: boolean;
   readonly error_type?: string;
@@ -45,7 +48,8 @@ type Serialized = {
 export function refusalOf(serialized: string): string | undefined {
   const tree = JSON.parse(serialized) as Serialized;
   if (tree.error) {
-    return tree.error_type === 'not implemented' ? 'another statement' : tree.error_message;
+    // What the parser cannot read, the engine itself explains best.
+    return tree.error_type === 'not implemented' ? otherStatement : undefined;
   }
   const count = tree.statements?.length ?? 0;
   if (count !== 1) return `${count} statements`;

@@ -21,7 +21,7 @@ import type { QuarantineRow, Store, StoreBatch, TableBatch, TableStatus } from '
 export async function openStore(dataDirectory: string): Promise<Store> {
   const directory = join(dataDirectory, 'store');
   const staging = join(directory, 'staging');
-  await mkdir(directory, { recursive: true });
+  await nodeDisk.makeDirectory(directory);
   const holder = () => 'a process of an earlier server that is still ending';
   const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
   await rm(staging, { recursive: true, force: true });

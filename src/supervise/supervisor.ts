@@ -125,10 +125,7 @@ export class Supervisor<Config> {
         return failed(failure ?? new StartError(`${name} ended with ${signal ?? code}`, undefined));
       }
       const reason = failure?.message;
-      this.#logger.error(
-        { process: name, code, signal, reason },
-        'a process ended; it is restarted',
-      );
+      this.#logger.warn({ child: name, code, signal, reason }, 'a process ended; it is restarted');
       void this.#restart(child);
     });
     child.process.once('error', (error) => {
@@ -193,7 +190,7 @@ export class Supervisor<Config> {
     for (const edge of edges) this.#tell(edge, { type: 'ask', id });
     await sleep(askTimeoutMs, stop.signal);
     this.#asks.delete(id);
-    return [...reports.values()];
+    return [...reports.values()].sort((a, b) => a.shard - b.shard);
   }
 
   #tell(child: Child, message: ToChild<Config>): void {

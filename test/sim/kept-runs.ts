@@ -16,7 +16,7 @@ export const keptRuns: readonly {
     ],
   },
   {
-    why: 'the segment that is being written was dropped, because one after it was listed for a moment',
+    why: 'the segment being written was dropped: one after it had been listed for a moment',
     seed: 0,
     actions: [
       { kind: 'append', sizes: [1, 594] },

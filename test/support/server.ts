@@ -165,9 +165,9 @@ function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
 }
 
-/** The environment without settings of ours, so that a test sees what it says. */
+/** The environment without settings of ours and of npm, so that a test sees what it says. */
 function cleanEnv(extra: Record<string, string> = {}): Record<string, string | undefined> {
-  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_'));
+  const kept = Object.entries(process.env).filter(([name]) => !/^(MILLRACE|npm)_/.test(name));
   return { ...Object.fromEntries(kept), ...extra };
 }
 
