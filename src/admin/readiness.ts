@@ -15,7 +15,7 @@ export function readiness(
 ): { readonly ready: boolean; readonly checks: readonly Check[] } {
   const checks = reports.map(({ shard, lastSyncAtMs, hasRoom }) => ({
     edge: shard,
-    syncedLately: nowMs - lastSyncAtMs <= limits.syncAgeMsMax,
+    syncedLately: Math.abs(nowMs - lastSyncAtMs) <= limits.syncAgeMsMax,
     diskHasRoom: hasRoom,
   }));
   const ready =

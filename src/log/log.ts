@@ -126,7 +126,9 @@ export class Log {
   async probe(): Promise<void> {
     if (this.#state !== 'open') return;
     await this.#lookAtRoom();
-    if (this.#options.clock.nowMs() - this.#lastSyncAtMs < limits.probeEveryMs) return;
+    // The clock may have been set back.
+    const ageMs = Math.abs(this.#options.clock.nowMs() - this.#lastSyncAtMs);
+    if (ageMs < limits.probeEveryMs) return;
     try {
       await this.#writeProbe();
     } catch (error) {
