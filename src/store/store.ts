@@ -106,7 +106,14 @@ class DuckStore implements Store {
       this.#tables.set(tableKey(database, table), { id, database, table, columns });
     }
     for (const [shard, next] of batch.cursors) this.#cursors.set(shard, next);
-    await this.#checkpointIfDue();
+    try {
+      // The engine syncs its files, not the folder that names them.
+      await nodeDisk.syncDirectory(this.#parts.directory);
+      await this.#checkpointIfDue();
+    } catch (error) {
+      // It is committed: whoever tried it again would write it twice.
+      throw fault('STORE_INVALID', { seen: messageOf(error) }, error);
+    }
   }
 
   /** A transaction that runs out of room on its way is worse than one that waits. */
@@ -126,12 +133,7 @@ class DuckStore implements Store {
     const wal = await stat(join(directory, `${fileName}.wal`)).catch(() => undefined);
     if (!wal || wal.size < limits.storeWalBytesMax) return;
     const { freeBytes } = await nodeDisk.room(directory);
-    if (freeBytes < 2 * wal.size) return;
-    try {
-      await writer.run('CHECKPOINT');
-    } catch (error) {
-      throw fault('STORE_INVALID', { seen: messageOf(error) }, error);
-    }
+    if (freeBytes >= 2 * wal.size) await writer.run('CHECKPOINT');
   }
 
   /** Gives each table of a batch its number; a new one gets the next. */
