@@ -180,8 +180,10 @@ export class Loader {
     const { store, keys, logger, clock } = this.#options;
     const batch = new Batch(store, keys);
     const cursors = await this.#read(batch);
-    for (const error of batch.faults) {
-      logger.error({ error: messageOf(error) }, 'a bug: an event cannot be loaded; quarantined');
+    const [bug] = batch.faults;
+    if (bug !== undefined) {
+      const count = batch.faults.length;
+      logger.error({ count, error: messageOf(bug) }, 'a bug: events cannot be loaded; quarantined');
     }
     const startedAt = performance.now();
     const written = await this.#commit(batch, cursors);

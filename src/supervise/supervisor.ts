@@ -167,7 +167,10 @@ export class Supervisor<Config> {
       }
     } else if (message.type === 'report') {
       const ask = this.#asks.get(message.id);
-      ask?.reports.set(message.report.shard, message.report);
+      const { shard, durableOffset } = message.report;
+      // What the store learns from a report it must hear again after a restart.
+      this.#durable.set(shard, durableOffset);
+      ask?.reports.set(shard, message.report);
       ask?.answer();
     } else if (message.type === 'askEdges') {
       void this.#askEdges().then((reports) => {
