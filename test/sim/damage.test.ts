@@ -101,6 +101,17 @@ describe('damage on the medium', () => {
     }
   });
 
+  test('a frame that lies where it was not written is no frame', async () => {
+    const [path = ''] = made.disk.paths();
+    const bytes = Buffer.from(made.disk.peek(path));
+    const [first = 0, second = 0] = made.offsets;
+    bytes.copy(bytes, second, first, second);
+    made.disk.poke(path, bytes);
+    const { records: found, damage } = await readAll(made);
+    expect(found.map(({ offset }) => offset)).toEqual(made.offsets.filter((o) => o !== second));
+    expect(damage).toMatchObject([{ from: second, to: made.offsets[2] }]);
+  });
+
   test('a damaged segment is kept under another name when it is dropped', async () => {
     const [path = ''] = made.disk.paths();
     const bytes = Buffer.from(made.disk.peek(path));
