@@ -1,9 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Rooms } from '../app.ts';
-import { DirectoryLock, fault, isFault, sleep } from '../base/index.ts';
-import type { FaultCode } from '../base/index.ts';
-import { catalogue } from '../base/index.ts';
+import { catalogue, DirectoryLock, fault, type FaultCode, isFault, sleep } from '../base/index.ts';
 import type { Config } from '../config.ts';
 import { readServerFile, type ServerFile } from './server-file.ts';
 

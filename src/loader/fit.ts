@@ -4,7 +4,7 @@ import type { Column, ColumnType } from '../store/index.ts';
 
 /**
  * How a value goes into its column.
- *  - `text`: as this JSON text, exact; `widen` if the column must become DOUBLE first
+ *  - `text`: as this JSON text, exact; `column` holds what the column must become for it
  *  - `misfit`: not without loss; it goes to `_rescued_data`
  */
 export type Fit =
@@ -16,8 +16,6 @@ const bigintMax = 2n ** 63n - 1n;
 const bigintMin = -(2n ** 63n);
 /** Characters of an integer of 64 bits, its sign included. */
 const bigintDigitsMax = 20;
-/** Digits of the largest DOUBLE. */
-const doubleDigitsMax = 310;
 
 /** The type of a column whose first value this is. */
 export function typeOf(kind: Exclude<Member['kind'], 'null'>): ColumnType {
@@ -107,7 +105,8 @@ function unquoted(member: Member, form: RegExp): string | undefined {
 }
 
 function isExactInteger(number: number, digits: string): boolean {
-  return digits.length <= doubleDigitsMax && BigInt(number) === BigInt(digits);
+  // What is too long for a DOUBLE is Infinity, and need not be read digit by digit.
+  return Number.isFinite(number) && BigInt(number) === BigInt(digits);
 }
 
 /** The digits of a number like 42.0 or 4.2e1 that is whole and not longer than 64 bits. */

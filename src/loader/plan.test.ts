@@ -68,6 +68,8 @@ describe('a value in its column', () => {
     ['DOUBLE', '1.5', '1.5'],
     ['DOUBLE', '1', '1'],
     ['DOUBLE', '-0', '-0.0'],
+    ['DOUBLE', '9'.repeat(309), 'rescued'],
+    ['DOUBLE', `-${'9'.repeat(309)}`, 'rescued'],
     ['DOUBLE', '9'.repeat(1_000_000), 'rescued'],
     ['DOUBLE', '9007199254740992', '9007199254740992'],
     ['DOUBLE', '9007199254740993', 'rescued'],
