@@ -1,7 +1,8 @@
 import { Admin } from './admin/index.ts';
+import { pages } from './api/index.ts';
 import { createLogger, limits, messageOf, Metrics, nodeDisk } from './base/index.ts';
 import { randomIds, systemClock } from './base/index.ts';
-import { type Config, version } from './config.ts';
+import { type Config, type RoomsConfig, version } from './config.ts';
 import { Edge } from './edge/index.ts';
 import { KeyRing } from './keys/index.ts';
 import { Loader } from './loader/index.ts';
@@ -33,8 +34,9 @@ async function runEdge(link: ChildLink<Config>, config: Config, shard: number): 
   const tools = toolsOf(config, `edge-${shard}`);
   const onGrown = (offset: number) => link.durable(offset);
   const { log, close } = await openShard({ ...tools, shard, onGrown });
-  const { host, port, edges } = config;
-  const edge = await Edge.open({ ...tools, host, port, sharesPort: edges > 1, log });
+  const explain = (record: Buffer) => link.askStore(record);
+  const parts = { settings: config, pages: pages(version()), explain, log };
+  const edge = await Edge.open({ ...tools, ...config, ...parts });
   const probe = setInterval(() => void log.probe().catch(tools.onFatal), limits.probeEveryMs);
   link.onAsk(async (): Promise<EdgeReport> => {
     const metrics = await tools.metrics.snapshot();
@@ -56,10 +58,10 @@ async function runStore(link: ChildLink<Config>, config: Config): Promise<void> 
   const tools = toolsOf(config, 'store');
   const rooms = await openRooms(config, tools);
   const { store, loader, queries } = rooms;
+  link.onQuestion((record) => loader.explain(record));
   link.onDurable((shard, offset) => loader.durable(shard, offset));
-  const { adminPort: port, edges, instance } = config;
   const askEdges = () => link.askEdges();
-  const door = { port, edges, instance, version: version(), askEdges };
+  const door = { ...config, port: config.adminPort, version: version(), askEdges };
   const admin = await Admin.open({ ...tools, ...door, store, loader, queries });
   link.ready();
 
@@ -72,7 +74,7 @@ async function runStore(link: ChildLink<Config>, config: Config): Promise<void> 
  * The rooms behind the log. Shards that no edge of `config` owns are recovered and loaded: those
  * of an earlier server with more edges, or all of them when no server runs (`edges: 0`).
  */
-export async function openRooms(config: Config, tools = toolsOf(config, 'command')) {
+export async function openRooms(config: RoomsConfig, tools = toolsOf(config, 'command')) {
   const { dataDirectory, disk, logger } = tools;
   const store = await openStore(dataDirectory);
   const readers = new Map<number, LogReader>();
@@ -99,7 +101,7 @@ export async function openRooms(config: Config, tools = toolsOf(config, 'command
 export type Rooms = Awaited<ReturnType<typeof openRooms>>;
 
 /** What the rooms of one process share. */
-function toolsOf(config: Config, process: string) {
+function toolsOf(config: RoomsConfig, process: string) {
   const logger = createLogger(config.logLevel, process);
   return {
     dataDirectory: config.data,

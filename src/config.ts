@@ -34,6 +34,19 @@ const flag = z.union(
   [z.boolean(), z.enum(['true', 'false', '1', '0']).transform((word) => /true|1/.test(word))],
   'expected true or false',
 );
+const list = z
+  .union(
+    [z.array(z.string()), z.string().transform((words) => words.split(','))],
+    'expected a list',
+  )
+  .transform((words) => words.map((word) => word.trim()).filter((word) => word !== ''));
+const hosts = list
+  .transform((words) => words.map((word) => word.toLowerCase()))
+  .refine(
+    (words) => words.every((word) => /^(\*\.)?[a-z0-9.-]+$/.test(word)),
+    'expected hosts like shop.example, without https:// and path',
+  );
+const switches = ['on', 'off'] as const;
 const levels = ['debug', 'info', 'warn', 'error'] as const;
 const queryFormats = ['table', 'json', 'csv', 'ndjson'] as const;
 
@@ -44,6 +57,28 @@ export const settings = {
   port: setting(integer(0, 65_535).default(8080), 'port to take postbacks on; 0: any', 'PORT'),
   adminPort: setting(integer(0, 65_535).default(8081), 'port for operators, on loopback', 'PORT'),
   edges: setting(integer(1, 64).default(1), 'processes that take postbacks', 'N'),
+  tlsPort: setting(integer(0, 65_535).optional(), 'port with TLS (default: 8443 if used)', 'PORT'),
+  tlsCert: setting(text.optional(), 'certificate and its chain, PEM', 'FILE'),
+  tlsKey: setting(text.optional(), 'private key of the certificate, PEM', 'FILE'),
+  tlsSelfSigned: setting(flag.default(false), 'make a certificate for localhost, for trying out'),
+  strict: setting(flag.default(false), 'refuse a wrong key at once, instead of quarantine'),
+  strictKey: setting(flag.default(false), 'where it may not write: 401 or 403, no quarantine'),
+  trustedProxies: setting(
+    list.default([]),
+    'proxies whose X-Forwarded-For names the client: addresses, networks',
+    'LIST',
+  ),
+  redirectHosts: setting(
+    hosts.default([]),
+    'hosts that td_redirect may lead to, like shop.example',
+    'LIST',
+  ),
+  globalId: setting(
+    z.enum(switches, 'expected on or off').default('on'),
+    'ids of visitors across sites, by cookie: on or off',
+    'MODE',
+  ),
+  sscDomains: setting(hosts.default([]), 'domains that get cookie ids from /get_cookie_id', 'LIST'),
   diskReserve: setting(
     integer(0, Number.MAX_SAFE_INTEGER).optional(),
     'free bytes below which events are refused (default: 5 % of the disk, 128 to 512 MiB)',
@@ -55,10 +90,16 @@ export const settings = {
     'LEVEL',
   ),
   guide: setting(flag.default(false), 'make a first key if there is none, and say what to do next'),
-  database: setting(text.optional(), 'database the key may write to; * for any', 'DB'),
+  database: setting(text.optional(), "database the key may write to; '*' for any", 'DB'),
   table: setting(text.optional(), 'table the key may write to (default: any)', 'TABLE'),
   name: setting(text.optional(), 'name of the key, for people', 'NAME'),
+  origins: setting(
+    list.optional(),
+    'origins of the pages that may use the key, like https://shop.example (default: any)',
+    'LIST',
+  ),
   json: setting(flag.default(false), 'print JSON'),
+  yaml: setting(flag.default(false), 'print YAML instead of JSON'),
   format: setting(
     z.enum(queryFormats, `expected one of ${queryFormats.join(', ')}`).optional(),
     `one of ${queryFormats.join(', ')} (default: table)`,
@@ -72,13 +113,35 @@ export type Values<N extends SettingName> = {
   readonly [K in N]: z.infer<(typeof settings)[K]['schema']>;
 };
 
+/** The port with TLS, and what it serves. */
+export type TlsFiles = {
+  readonly port: number;
+  readonly certPath: string;
+  readonly keyPath: string;
+};
+
 /** What the processes of a server need. Plain data: it is sent to them. */
 export type Config = Values<
-  'data' | 'host' | 'port' | 'adminPort' | 'edges' | 'diskReserve' | 'logLevel'
+  | 'data'
+  | 'host'
+  | 'port'
+  | 'adminPort'
+  | 'edges'
+  | 'strict'
+  | 'trustedProxies'
+  | 'redirectHosts'
+  | 'globalId'
+  | 'sscDomains'
+  | 'diskReserve'
+  | 'logLevel'
 > & {
+  readonly tls: TlsFiles | undefined;
   /** Names one run of the server. */
   readonly instance: string;
 };
+
+/** What the rooms behind the edges need. */
+export type RoomsConfig = Pick<Config, 'data' | 'edges' | 'diskReserve' | 'logLevel'>;
 
 const envPrefix = 'MILLRACE_';
 

@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -80,6 +80,22 @@ describe('serve', () => {
     });
   });
 
+  test('events are taken while the keys cannot be read, and loaded when they can', async () => {
+    await using directory = await temporaryDirectory();
+    const keys = join(directory.path, 'keys.json');
+    const key = await createKey(directory.path, 'shop');
+    await rename(keys, `${keys}.kept`);
+    await mkdir(keys);
+    await using server = await TestServer.start(directory.path);
+    const headers = { 'X-TD-Write-Key': key };
+    expect((await server.post('shop/orders', { id: 1 }, headers)).status).toBe(200);
+    await rm(keys, { recursive: true });
+    await rename(`${keys}.kept`, keys);
+    await server.flush();
+    expect(await server.query('SELECT id FROM shop.orders')).toEqual([{ id: 1 }]);
+    expect(server.stderr()).not.toContain('a process ended');
+  });
+
   test('refuses a data directory that another server holds, and names it', async () => {
     await using directory = await temporaryDirectory();
     await using server = await TestServer.start(directory.path);
@@ -137,6 +153,35 @@ describe('keys', () => {
     const revoked = await millrace(['keys', 'revoke', ...at, 'nobody']);
     expect(revoked).toMatchObject({ code: 1, stdout: '' });
     expect(revoked.stderr).toContain('nobody');
+  });
+
+  test('have rules of their own, which the list shows', async () => {
+    await using directory = await temporaryDirectory();
+    const at = ['--data', directory.path];
+    const rules = ['--origins', 'https://a.example, https://b.example:8443', '--strict-key'];
+    await createKey(directory.path, 'shop', rules);
+    const { stdout } = await millrace(['keys', 'list', ...at]);
+    expect(stdout).toContain('strict https://a.example https://b.example:8443');
+    for (const bad of ['a.example', 'https://a.example/', 'HTTPS://A.example', 'null']) {
+      const create = ['keys', 'create', ...at, '--database', 'shop', '--origins', bad];
+      const refused = await millrace(create);
+      expect(refused).toMatchObject({ code: 1, stdout: '' });
+      expect(refused.stderr).toContain(bad);
+    }
+  });
+
+  test('rules are in force at once, without a restart', async () => {
+    await using directory = await temporaryDirectory();
+    const data = directory.path;
+    await using server = await TestServer.start(data);
+    const statusOf = async (key: string, headers: Record<string, string> = {}) =>
+      (await server.post('shop/orders', {}, { 'X-TD-Write-Key': key, ...headers })).status;
+    const page = await createKey(data, 'shop', ['--origins', 'https://shop.example']);
+    expect(await statusOf(page, { Origin: 'https://evil.example' })).toBe(403);
+    const strict = await createKey(data, 'shop', ['--strict-key', '--name', 'strict']);
+    expect(await statusOf(strict)).toBe(200);
+    await millrace(['keys', 'revoke', '--data', data, 'strict']);
+    expect(await statusOf(strict)).toBe(401);
   });
 
   test('are in force at once, made with or without a server; revoked ones are not', async () => {
@@ -331,11 +376,21 @@ describe('settings', () => {
     const toml = join(directory.path, 'c.toml');
     await writeFile(toml, 'port = "many"\n');
     const serve = ['serve', '--data', directory.path];
+    const anyPorts = ['--port', '0', '--admin-port', '0'];
     const cases = [
       { ran: await millrace([...serve, '--port', '65536']), names: '--port' },
       { ran: await millrace(serve, { env: { MILLRACE_PORT: '-1' } }), names: 'MILLRACE_PORT' },
       { ran: await millrace([...serve, '--config', toml]), names: `port in ${toml}` },
       { ran: await millrace([...serve, '--config', '/nowhere.toml']), names: '/nowhere.toml' },
+      { ran: await millrace([...serve, '--global-id', 'maybe']), names: '--global-id' },
+      {
+        ran: await millrace([...serve, '--redirect-hosts', 'https://shop.example']),
+        names: 'without https://',
+      },
+      {
+        ran: await millrace([...serve, ...anyPorts, '--trusted-proxies', '10.0.0.0/33']),
+        names: '10.0.0.0/33',
+      },
     ];
     for (const { ran, names } of cases) {
       expect(ran).toMatchObject({ code: 1, stdout: '' });

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as zlib from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RawConnection, type RawResponse } from './support/raw-connection.ts';
+import { recordOf, type Request, requestBytes } from './support/requests.ts';
 import { createKey, query, temporaryDirectory, TestServer } from './support/server.ts';
 
 const bodyBytesMax = 1_048_064;
@@ -23,55 +24,19 @@ afterAll(async () => {
   await directory.remove();
 });
 
-type Request = {
-  readonly method?: string;
-  readonly path?: string;
-  /** Besides the key, if there is one. */
-  readonly headers?: readonly string[];
-  /** The good key in its header, unless said otherwise. */
-  readonly keyHeader?: string | undefined;
-  readonly body?: string | Uint8Array;
-};
-
-/** A request as bytes, with no header but those it needs and those that are given. */
-function bytesOf(request: Request): Buffer {
-  const { method = 'POST', path = '/edge/events', headers = [], body = '{}' } = request;
-  const keyHeader = 'keyHeader' in request ? request.keyHeader : key;
-  const url = path.startsWith('//') ? path.slice(1) : `/postback/v3/event${path}`;
-  const bytes = Buffer.from(body);
-  const isChunked = headers.includes('Transfer-Encoding: chunked');
-  const lines = [
-    `${method} ${url} HTTP/1.1`,
-    'Host: edge',
-    ...(keyHeader === undefined ? [] : [`X-TD-Write-Key: ${keyHeader}`]),
-    ...headers,
-    ...(isChunked ? [] : [`Content-Length: ${bytes.length}`]),
-  ];
-  const head = Buffer.from(`${lines.join('\r\n')}\r\n\r\n`);
-  return Buffer.concat([head, isChunked ? chunked(bytes) : bytes]);
-}
-
-function chunked(bytes: Uint8Array): Buffer {
-  const parts: Uint8Array[] = [];
-  const chunkBytes = 100_000;
-  for (let at = 0; at < bytes.length; at += chunkBytes) {
-    const chunk = bytes.subarray(at, at + chunkBytes);
-    parts.push(Buffer.from(`${chunk.length.toString(16)}\r\n`), chunk, Buffer.from('\r\n'));
-  }
-  return Buffer.concat([...parts, Buffer.from('0\r\n\r\n')]);
-}
+const bytesOf = (request: Request) => requestBytes(request, key);
 
 /** Sends one request on a connection of its own. */
 async function exchange(request: Request): Promise<RawResponse> {
   using connection = await RawConnection.open(server.ingest);
   connection.send(bytesOf(request));
-  return await answerOn(connection, request.method !== 'HEAD');
+  return await answerOn(connection, request.method === 'HEAD');
 }
 
-async function answerOn(connection: RawConnection, hasBody = true): Promise<RawResponse> {
-  const response = await connection.response(hasBody);
+async function answerOn(connection: RawConnection, isHead = false): Promise<RawResponse> {
+  const response = await connection.response(!isHead);
   if (!response) throw new Error('the connection was closed without an answer');
-  if (response.status === 200) accepted += 1;
+  if (response.status === 200 && !isHead) accepted += 1;
   return response;
 }
 
@@ -79,11 +44,6 @@ function expectRefusal(response: RawResponse | undefined, status: number): void 
   expect(response?.status).toBe(status);
   expect(response?.head).toMatch(/^Content-Type: application\/json$/im);
   expect(JSON.parse(response?.body ?? '')).toEqual({ error: expect.stringMatching(/./) });
-}
-
-/** A record of exactly so many bytes. */
-function recordOf(bytes: number): Buffer {
-  return Buffer.from(`{"pad":"${'#'.repeat(bytes - '{"pad":""}'.length)}"}`);
 }
 
 describe('the answer of success', () => {
@@ -106,7 +66,7 @@ describe('the answer of success', () => {
     using connection = await RawConnection.open(server.ingest);
     const requests: readonly Request[] = [
       { body: recordOf(500_000) },
-      { body: '[]' },
+      { body: '7' },
       {},
       { path: '//elsewhere' },
       {},
@@ -123,6 +83,40 @@ describe('the answer of success', () => {
     expect((await connection.response())?.status).toBe(100);
     expect((await answerOn(connection)).status).toBe(200);
   });
+});
+
+test('a sender that closes its side gets its answer, or stores nothing', async () => {
+  using whole = await RawConnection.open(server.ingest);
+  whole.finish(bytesOf({ path: '/edge/half' }));
+  expect((await answerOn(whole)).status).toBe(200);
+  await whole.closed();
+  using part = await RawConnection.open(server.ingest);
+  part.finish(bytesOf({ path: '/edge/half_part', body: '{"a":1}  ' }).subarray(0, -1));
+  await part.closed();
+  await server.flush();
+  const tables = await server.query(
+    `SELECT "table" FROM millrace.tables WHERE "table" LIKE 'half%'`,
+  );
+  expect(tables).toEqual([{ table: 'half' }]);
+});
+
+test('100 Continue stands before its answer in a row of pipelined requests', async () => {
+  using connection = await RawConnection.open(server.ingest);
+  const pixel = {
+    method: 'GET',
+    path: '/edge/pixels?td_format=pixel',
+    headers: ['Expect: 100-continue'],
+    body: 'any',
+  };
+  connection.send(Buffer.concat([bytesOf({}), bytesOf(pixel), bytesOf({})]));
+  const statuses = [await answerOn(connection), await connection.response()];
+  statuses.push(await answerOn(connection), await answerOn(connection));
+  expect(statuses.map((response) => response?.status)).toEqual([200, 100, 200, 200]);
+  expect(statuses[2]?.body).toMatch(/^GIF89a.{36}$/s);
+});
+
+test('other expectations than 100-continue are passed over', async () => {
+  expect((await exchange({ headers: ['Expect: 200-ok'] })).status).toBe(200);
 });
 
 describe('the write key', () => {
@@ -166,7 +160,8 @@ describe('what is no event', () => {
     ['two records', { body: '{"a":1}\n{"a":2}' }],
     ['not quite JSON', { body: "{'a':1}" }],
     ['a byte-order mark', { body: '\ufeff{"a":1}' }],
-    ['an array', { body: '[{"a":1}]' }],
+    ['an array of nothing', { body: '[]' }],
+    ['an array in an array', { body: '[{"a":1},[]]' }],
     ['a text', { body: '"a"' }],
     ['a number', { body: '1' }],
     ['null', { body: 'null' }],
@@ -192,25 +187,41 @@ describe('what is no event', () => {
     expectRefusal(await exchange({ ...encodedAs('gzip, br'), body: '{"a":1}' }), 415);
   });
 
-  test.each(['//', '/edge', '/edge/events/more', '//postback/v2/event/edge/events', '//healthz'])(
+  test.each(['//healthz', '//a/b/c', '//edge/events/more'])(
     'an unknown path is a 404: %s',
     async (path) => expectRefusal(await exchange({ path }), 404),
   );
 
-  test.each(['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'])(
-    'another method is a 405: %s',
-    async (method) => {
-      const response = await exchange({ method, body: method === 'HEAD' ? '' : '{}' });
-      expect(response.status).toBe(405);
-      expect(response.head).toMatch(/^Allow: POST$/m);
-      if (method !== 'HEAD') expectRefusal(response, 405);
+  test.each(['/', '/edge', '/edge/events/more', '//postback/v2/event/edge/events', '//js/v3'])(
+    'a path of the collector that is none of its own is a 400: %s',
+    async (path) => {
+      const response = await exchange({ path });
+      expectRefusal(response, 400);
+      expect(response.body).toMatch(/^\{"error":"missing parameter: /);
     },
   );
+
+  test.each(['PUT', 'PATCH', 'DELETE', 'TRACE'])('another method is a 405: %s', async (method) => {
+    const response = await exchange({ method });
+    expectRefusal(response, 405);
+    expect(response.head).toMatch(/^Allow: POST, GET, HEAD, OPTIONS$/m);
+  });
+
+  test('HEAD and OPTIONS store nothing', async () => {
+    const path = '/edge/asked';
+    expect((await exchange({ method: 'HEAD', path, body: '' })).status).toBe(200);
+    const asked = await exchange({ method: 'OPTIONS', path, body: '' });
+    expect(asked.status).toBe(204);
+    expect(asked.head).not.toMatch(/^Content-/m);
+    await server.flush();
+    const tables = await query(directory.path, `FROM millrace.tables WHERE "table" = 'asked'`);
+    expect(tables).toEqual([]);
+  });
 
   test('too many headers, and too long ones, are a 431', async () => {
     const many = Array.from({ length: 120 }, (_, index) => `X-H${index}: 1`);
     expectRefusal(await exchange({ headers: many }), 431);
-    const long = `X-Long: ${'h'.repeat(20_000)}`;
+    const long = `X-Long: ${'h'.repeat(70_000)}`;
     expectRefusal(await exchange({ headers: [long] }), 431);
   });
 
@@ -256,6 +267,117 @@ describe.each(transfers)('a body sent %s', (_, request, encode) => {
     const body = encode(recordOf(15 * bodyBytesMax));
     expectRefusal(await exchange({ ...request, body }), 413);
   });
+});
+
+const batchBodyBytesMax = 5 * 1024 * 1024;
+const ingestRecordBytesMax = 1024 * 1024;
+
+describe('many records', () => {
+  /** Lines of exactly so many bytes together. */
+  function linesOf(bytes: number): Buffer {
+    const line = Buffer.concat([recordOf(999_999), Buffer.from('\n')]);
+    const last = recordOf(bytes - 5 * line.length);
+    return Buffer.concat([line, line, line, line, line, last]);
+  }
+
+  test('many records may have 5 MiB together, and no more', async () => {
+    const headers = ['Content-Type: application/x-ndjson'];
+    const sent = async (bytes: number) => exchange({ headers, body: linesOf(bytes) });
+    const whole = await sent(batchBodyBytesMax);
+    expect(whole).toMatchObject({ status: 200, body: '{"accepted":6}' });
+    accepted += 5;
+    expectRefusal(await sent(batchBodyBytesMax + 1), 413);
+  });
+
+  test('one of many may be no longer than one alone', async () => {
+    const headers = ['Content-Type: application/x-ndjson'];
+    const body = Buffer.concat([Buffer.from('{}\n'), recordOf(bodyBytesMax + 1)]);
+    const response = await exchange({ headers, body });
+    expectRefusal(response, 413);
+    expect(response.body).toContain('line 2 has 1048065 bytes');
+  });
+
+  test('10,000 records may come at once, and no more', async () => {
+    const body = (count: number) => `[${Array.from({ length: count }, () => '{}').join(',')}]`;
+    const most = await exchange({ body: body(10_000) });
+    expect(most).toMatchObject({ status: 200, body: '{"accepted":10000}' });
+    accepted += 9_999;
+    expectRefusal(await exchange({ body: body(10_001) }), 400);
+  });
+
+  test('a record of a batch may have 1 MiB, and no more', async () => {
+    const body = Buffer.concat([
+      Buffer.from('{"events":['),
+      recordOf(ingestRecordBytesMax),
+      Buffer.from(','),
+      recordOf(ingestRecordBytesMax + 1),
+      Buffer.from(']}'),
+    ]);
+    const response = await exchange({ path: '//edge/ingested', body });
+    expect(response.status).toBe(200);
+    const { receipts } = JSON.parse(response.body) as { receipts: readonly unknown[] };
+    expect(receipts).toEqual([
+      { success: true, uuid: expect.stringMatching(/./) },
+      {
+        success: false,
+        error: {
+          name: 'InvalidPropertyValueError',
+          description: 'the event has 1048577 bytes: at most 1048576',
+        },
+      },
+    ]);
+  });
+
+  test('no batch may be longer', async () => {
+    const body = Buffer.concat([Buffer.from('{"events":['), linesOf(batchBodyBytesMax)]);
+    const response = await exchange({ path: '//edge/ingested', body });
+    expect(response.status).toBe(413);
+    expect(JSON.parse(response.body)).toMatchObject({ error: { name: 'BODY_TOO_LARGE' } });
+  });
+});
+
+describe('what follows the end of an encoding', () => {
+  const lines = ['Content-Type: application/x-ndjson'];
+  const [first, second] = [Buffer.from('{"a":1}\n'), Buffer.from('{"a":2}\n{"a":3}\n')];
+  const encoded: readonly [string, (bytes: Buffer) => Buffer][] = [
+    ['gzip', (bytes) => zlib.gzipSync(bytes)],
+    ['zstd', (bytes) => zlib.zstdCompressSync(bytes)],
+    ['deflate', (bytes) => zlib.deflateSync(bytes)],
+    ['deflate', (bytes) => zlib.deflateRawSync(bytes)],
+    ['br', (bytes) => zlib.brotliCompressSync(bytes)],
+  ];
+
+  test('frames that follow one another are one body', async () => {
+    for (const [name, encode] of encoded.slice(0, 2)) {
+      const body = Buffer.concat([encode(first), encode(second)]);
+      const headers = [...lines, `Content-Encoding: ${name}`];
+      expect((await exchange({ headers, body })).body, name).toBe('{"accepted":3}');
+      accepted += 2;
+    }
+  });
+
+  test('frames together may not have more than one may', async () => {
+    const frame = zlib.zstdCompressSync(recordOf(3 * 2 ** 20));
+    const body = Buffer.concat([frame, frame]);
+    expectRefusal(await exchange({ ...encodedAs('zstd'), body }), 413);
+  });
+
+  test('bytes behind the end of an encoding are a 400', async () => {
+    for (const [name, encode] of encoded) {
+      const body = Buffer.concat([encode(first), second]);
+      const headers = [...lines, `Content-Encoding: ${name}`];
+      expectRefusal(await exchange({ headers, body }), 400);
+    }
+  });
+});
+
+test('a body of brackets alone is a 400', async () => {
+  const body = Buffer.concat([Buffer.alloc(500_000, '['), Buffer.alloc(500_000, ']')]);
+  const response = await exchange({ body });
+  expectRefusal(response, 400);
+  expect(response.body).toContain('nested deeper than 10000');
+  const text = JSON.stringify('"[\\'.repeat(50_000));
+  expect((await exchange({ body: `{"a":${text}}` })).status).toBe(200);
 });
 
 test('a zip bomb is a 413', async () => {

@@ -1,4 +1,6 @@
 import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   createLogger,
@@ -8,7 +10,7 @@ import {
   randomIds,
   systemClock,
 } from '../src/base/index.ts';
-import { encodeEnvelope, fingerprintOf } from '../src/event/index.ts';
+import { encodeSubmission, fingerprintOf, type Submission } from '../src/event/index.ts';
 import { createKey, type KeyEntry, KeyRing, listKeys, revokeKey } from '../src/keys/index.ts';
 import { Loader } from '../src/loader/index.ts';
 import { Log, LogReader, shardDirectory } from '../src/log/index.ts';
@@ -43,26 +45,39 @@ class Line {
 
   static async open(data: string, wrap: (store: Store) => Store = (store) => store): Promise<Line> {
     const { key } = await createKey(data, { database: 'shop' }, randomIds, receivedAtMs);
-    const log = await Log.open({
-      disk: nodeDisk,
-      clock: systemClock,
-      ids: randomIds,
-      directory: shardDirectory(data, 0),
-      reserveBytes: 0,
-      onFatal: (error) => {
-        throw error;
-      },
-    });
+    const log = await openLog(data, 0);
     const store = wrap(await openStore(data));
     const loader = await openLoader(data, store);
     return new Line({ data, key, log, store, loader });
   }
 
   async append(body: string, to: { table?: string; database?: string; key?: string } = {}) {
-    const { table = 'orders', database = 'shop', key = this.key } = to;
-    const fingerprint = fingerprintOf(key);
-    const event = { database, table, fingerprint, receivedAtMs, body: Buffer.from(body) };
-    return this.log.append(encodeEnvelope(event));
+    const { table, database, key } = to;
+    const group = { table, database, bodies: [body] };
+    return this.submit([group], key === undefined ? {} : { fingerprint: fingerprintOf(key) });
+  }
+
+  /** Appends the events of one request. */
+  async submit(
+    groups: readonly {
+      readonly database?: string | undefined;
+      readonly table?: string | undefined;
+      readonly bodies: readonly string[];
+    }[],
+    parts: Partial<Omit<Submission, 'groups'>> = {},
+    log = this.log,
+  ) {
+    const submission: Submission = {
+      dialect: 'postback',
+      receivedAtMs,
+      fingerprint: fingerprintOf(this.key),
+      context: {},
+      groups: groups.map(({ database = 'shop', table = 'orders', bodies }) => {
+        return { database, table, bodies: bodies.map((body) => Buffer.from(body)) };
+      }),
+      ...parts,
+    };
+    return log.append(encodeSubmission(submission));
   }
 
   flush(): Promise<void> {
@@ -96,11 +111,27 @@ class Line {
   }
 }
 
-async function openLoader(data: string, store: Store): Promise<Loader> {
-  const reader = await LogReader.open(nodeDisk, shardDirectory(data, 0));
+function openLog(data: string, shard: number): Promise<Log> {
+  return Log.open({
+    disk: nodeDisk,
+    clock: systemClock,
+    ids: randomIds,
+    directory: shardDirectory(data, shard),
+    reserveBytes: 0,
+    onFatal: (error) => {
+      throw error;
+    },
+  });
+}
+
+async function openLoader(data: string, store: Store, shards = [0]): Promise<Loader> {
+  const readers = new Map<number, LogReader>();
+  for (const shard of shards) {
+    readers.set(shard, await LogReader.open(nodeDisk, shardDirectory(data, shard)));
+  }
   return Loader.open({
     store,
-    readers: new Map([[0, reader]]),
+    readers,
     keys: new KeyRing(data, logger),
     clock: systemClock,
     logger,
@@ -144,6 +175,147 @@ describe('loading', () => {
       ['f', 'DOUBLE', 0],
       ['b', 'BOOLEAN', 0],
       ['o', 'JSON', 0],
+    ]);
+  });
+
+  test('the events of one request stand or fall together', async () => {
+    await open();
+    await line.append('{"id":0}');
+    const last = await line.submit([
+      { bodies: ['{"id":1}', '{"id":2}'] },
+      { bodies: ['{"id":3}'] },
+    ]);
+    expect(last).toBeDefined();
+    await line.flush();
+    expect(await line.rows('SELECT id FROM shop.orders ORDER BY _receipt')).toEqual([
+      [0],
+      [1],
+      [2],
+      [3],
+    ]);
+    const receipts = await line.rows('SELECT count(DISTINCT _receipt) FROM shop.orders');
+    expect(receipts).toEqual([[4]]);
+  });
+
+  describe('repeats', () => {
+    const minute = 60_000;
+    const keyed = (id: string, body: string, ageMs = 0) =>
+      line.submit([{ bodies: [body] }], {
+        context: { idempotencyKey: id },
+        receivedAtMs: receivedAtMs - ageMs,
+      });
+    const state = async () => {
+      await line.flush();
+      const rows = await line.rows('SELECT id FROM shop.orders ORDER BY _receipt');
+      const tables = await line.rows('SELECT rows, duplicates FROM millrace.tables');
+      const parked = await line.rows('SELECT reason, body FROM millrace.quarantine');
+      return { ids: rows.flat(), tables: tables.flat(), parked };
+    };
+
+    test('a repeat is recognized after a restart', async () => {
+      await open();
+      await keyed('once', '{"id":1}');
+      await line.flush();
+      await line.reopen();
+      await keyed('once', '{"id":1}');
+      await keyed('once', '{"id":2}');
+      await keyed('twice', '{"id":3}');
+      expect(await state()).toEqual({
+        ids: [1, 3],
+        tables: [2, 1],
+        parked: [['id_reused', '{"id":2}']],
+      });
+    });
+
+    test('a repeat of an event that was refused is none', async () => {
+      await open();
+      const context = { idempotencyKey: 'once' };
+      const fingerprint = fingerprintOf('nobody has made this one');
+      await line.submit([{ bodies: ['{"id":1}'] }], { context, fingerprint });
+      await line.flush();
+      await keyed('once', '{"id":1}');
+      expect(await state()).toEqual({
+        ids: [1],
+        tables: [1, 0],
+        parked: [['unknown_key', '{"id":1}']],
+      });
+    });
+
+    test('ids are not forgotten while an older log may be waiting', async () => {
+      await open();
+      await keyed('a', '{"id":1}', 200 * minute);
+      await line.flush();
+      await line.loader.close();
+      const other = await openLog(directory.path, 1);
+      line.loader = await openLoader(directory.path, line.store, [0, 1]);
+      const context = { idempotencyKey: 'a' };
+      const receivedLong = { receivedAtMs: receivedAtMs - 140 * minute };
+      await line.submit([{ bodies: ['{"id":1}'] }], { context, ...receivedLong }, other);
+      // The other shard's edge has said nothing yet, as after a restart.
+      await keyed('b', '{"id":2}');
+      await line.flush();
+      await line.loader.flush(new Map([[1, other.durableOffset]]));
+      await other.close();
+      expect(await state()).toEqual({ ids: [1, 2], tables: [2, 1], parked: [] });
+    });
+
+    test('an event that could not be loaded leaves no id', async () => {
+      await open((store) => poisoned(store, 'poison'));
+      await keyed('a', '{"id":1}');
+      for (let count = 0; count < 2; count += 1) await keyed('p', '{"id":2,"text":"poison"}');
+      expect(await state()).toEqual({
+        ids: [1],
+        tables: [1, 1],
+        parked: [['unloadable', '{"id":2,"text":"poison"}']],
+      });
+      await keyed('p', '{"id":2,"text":"poison"}');
+      const { tables, parked } = await state();
+      expect({ tables, parked: parked.length }).toEqual({ tables: [1, 1], parked: 2 });
+    });
+
+    test('ids are kept for two hours of receipt', async () => {
+      await open();
+      // However long the log has waited: what counts is when events were received.
+      await keyed('a', '{"id":1}', 200 * minute);
+      await line.flush();
+      await keyed('a', '{"id":1}', 81 * minute);
+      await keyed('b', '{"id":2}', 80 * minute);
+      await line.flush();
+      await keyed('c', '{"id":3}', 70 * minute);
+      await line.flush();
+      await keyed('a', '{"id":1}', 70 * minute);
+      await keyed('b', '{"id":2}');
+      expect(await state()).toEqual({ ids: [1, 2, 3, 1], tables: [4, 2], parked: [] });
+    });
+  });
+
+  test('a store of the first version gets what it lacks', async () => {
+    await open();
+    await line.append('{"id":1}');
+    await line.flush();
+    await line.loader.close();
+    await line.store.close();
+    const duck = await DuckDBInstance.create(join(directory.path, 'store/millrace-1.duckdb'));
+    const connection = await duck.connect();
+    await connection.run('DROP VIEW millrace.auth_failures');
+    await connection.run('DROP VIEW millrace.tables');
+    await connection.run(`CREATE VIEW millrace.tables AS
+      SELECT "database", name AS "table", rows, created_at FROM mr.tables`);
+    await connection.run('DROP TABLE mr.ids');
+    await connection.run('ALTER TABLE mr.tables DROP COLUMN duplicates');
+    await connection.run('ALTER TABLE millrace.quarantine DROP COLUMN dialect');
+    await connection.run('ALTER TABLE millrace.quarantine DROP COLUMN context');
+    connection.closeSync();
+    duck.closeSync();
+    line.store = await openStore(directory.path);
+    line.loader = await openLoader(directory.path, line.store);
+    await line.submit([{ bodies: ['{"id":2}', '{"id":3}'] }]);
+    await line.append('{"id":4}', { key: 'nobody has made this one' });
+    await line.flush();
+    expect(await line.rows('SELECT id FROM shop.orders ORDER BY id')).toEqual([[1], [2], [3]]);
+    expect(await line.rows('SELECT rows, duplicates FROM millrace.tables')).toEqual([[3, 0]]);
+    expect(await line.rows('SELECT dialect, context FROM millrace.quarantine')).toEqual([
+      ['postback', '{}'],
     ]);
   });
 
@@ -310,6 +482,7 @@ function twin(store: Store, replaced: Partial<Store>): Store {
     schema: (database, table) => store.schema(database, table),
     commit: (batch) => store.commit(batch),
     accepts: (batch) => store.accepts(batch),
+    seen: (ids) => store.seen(ids),
     tables: () => store.tables(),
     quarantineCount: () => store.quarantineCount(),
     size: () => store.size(),

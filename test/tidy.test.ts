@@ -17,18 +17,21 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   log: ['base'],
   keys: ['base', 'event'],
   store: ['base', 'event'],
-  edge: ['base', 'event', 'log'],
+  wire: ['base', 'event'],
+  api: ['base', 'wire'],
+  edge: ['base', 'event', 'log', 'keys', 'wire'],
   loader: ['base', 'event', 'log', 'store', 'keys'],
   query: ['base', 'store'],
   supervise: ['base'],
   admin: ['base', 'query', 'store', 'loader', 'keys', 'supervise'],
-  cli: ['base', 'event', 'keys', 'admin', 'supervise', 'app.ts', 'config.ts'],
+  cli: ['base', 'event', 'keys', 'api', 'admin', 'supervise', 'app.ts', 'config.ts'],
   'config.ts': ['base'],
   'app.ts': [
     'base',
     'event',
     'log',
     'edge',
+    'api',
     'keys',
     'loader',
     'store',
@@ -47,6 +50,9 @@ const homeOf: Readonly<Record<string, string>> = {
   pino: 'src/base/logger.ts',
   fastify: 'src/admin/admin.ts',
   'smol-toml': 'src/config.ts',
+  'ua-parser-js': 'src/event/user-agent.ts',
+  selfsigned: 'src/cli/certificate.ts',
+  yaml: 'src/api/pages.ts',
 };
 
 const linesMax = 500;

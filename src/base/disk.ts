@@ -1,5 +1,6 @@
 import { constants, write as writeCallback } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { chown, type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
+import { rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 
 /** A file whose writes are on disk when they return. */
@@ -142,6 +143,14 @@ export async function writeFileAtomic(path: string, text: string): Promise<void>
   } finally {
     await file.close();
   }
+  await keepOwner(path, temporary);
   await rename(temporary, path);
   await nodeDisk.syncDirectory(join(path, '..'));
+}
+
+/** What root replaces, or puts into another user's folder, must stay readable for that user. */
+async function keepOwner(path: string, temporary: string): Promise<void> {
+  if (process.getuid?.() !== 0) return;
+  const { uid, gid } = await stat(path).catch(() => stat(join(path, '..')));
+  if (uid !== 0) await chown(temporary, uid, gid);
 }

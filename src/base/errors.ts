@@ -15,13 +15,21 @@ export const catalogue = {
     status: 404,
     retryable: false,
     message: 'no such path: expected POST /postback/v3/event/{database}/{table}',
-    hint: "Check the sender's URL.",
+    hint: "Check the sender's URL; /docs on the same port lists every path.",
+  },
+  BAD_PATH: {
+    status: 400,
+    retryable: false,
+    message:
+      'missing parameter: the path is incomplete or too long; expected ' +
+      '/{device}/v3/event/{database}/{table}',
+    hint: "Check the sender's URL; /docs on the same port lists every path.",
   },
   BAD_METHOD: {
     status: 405,
     retryable: false,
     message: 'method {seen} is not allowed here: expected {expected}',
-    hint: 'Postbacks are sent by POST.',
+    hint: 'Events are sent by POST; pixels and scripts use GET.',
   },
   BAD_NAME: {
     status: 400,
@@ -29,21 +37,57 @@ export const catalogue = {
     message:
       'bad {kind} name "{seen}": expected 3 to 255 of the characters a-z, 0-9 and _ ' +
       '(capitals are lowered)',
-    hint: 'SQL reads the name as it stands in the path, so choose one of these characters.',
+    hint: 'SQL reads the name as it is, so choose from these characters.',
   },
   RESERVED_NAME: {
     status: 400,
     retryable: false,
     message: 'database name "{seen}" is reserved: choose another one',
-    hint: 'Reserved are millrace and the names that the SQL engine keeps for itself.',
+    hint: 'Reserved: millrace, main, temp, system, pg_catalog, information_schema.',
   },
   MISSING_KEY: {
     status: 400,
     retryable: false,
     message:
-      'missing parameter: write key; send the header X-TD-Write-Key or the query parameter ' +
-      'td_write_key',
+      'missing parameter: write key; send the header X-TD-Write-Key, or Authorization: TD1 KEY, ' +
+      'or the query parameter {parameter}',
     hint: 'Make one with: millrace keys create --database DB',
+  },
+  KEY_UNKNOWN: {
+    status: 401,
+    retryable: false,
+    message: 'unknown write key: nothing of this request was stored (strict mode)',
+    hint: 'Make one with: millrace keys create --database DB',
+  },
+  KEY_REVOKED: {
+    status: 401,
+    retryable: false,
+    message: 'this write key is revoked: nothing of this request was stored (strict mode)',
+    hint: 'Make one with: millrace keys create --database DB',
+  },
+  KEY_NOT_ALLOWED: {
+    status: 403,
+    retryable: false,
+    message: 'this write key may not write to {seen}: nothing of this request was stored',
+    hint: 'Keys and where they may write: millrace keys list',
+  },
+  ORIGIN_NOT_ALLOWED: {
+    status: 403,
+    retryable: false,
+    message: 'this write key is not for pages of {seen}: nothing of this request was stored',
+    hint: 'A key with --origins takes events of pages from these origins only.',
+  },
+  KEYS_UNREADABLE: {
+    status: 503,
+    retryable: true,
+    message: 'write keys cannot be checked now: nothing of this request was stored; send it again',
+    hint: 'keys.json cannot be read, and strict mode takes nothing unchecked.',
+  },
+  BAD_IDEMPOTENCY_KEY: {
+    status: 400,
+    retryable: false,
+    message: 'Idempotency-Key has {seen} characters: expected 1 to {expected}',
+    hint: 'The sender makes it up once per request, for example a UUID.',
   },
   BAD_KEY_FORM: {
     status: 400,
@@ -54,7 +98,7 @@ export const catalogue = {
   MISSING_BODY: {
     status: 400,
     retryable: false,
-    message: 'missing parameter: json; the body is empty, expected a JSON object',
+    message: 'missing parameter: json; the request has no record, expected a JSON object',
     hint: 'The sender must put the record in the body of the POST.',
   },
   BAD_UTF8: {
@@ -73,7 +117,67 @@ export const catalogue = {
     status: 400,
     retryable: false,
     message: 'the body is JSON {seen}: expected an object such as {"param1":"value1"}',
-    hint: 'One request carries one record: an object of names and values.',
+    hint: 'A record is an object of names and values.',
+  },
+  BAD_RECORD: {
+    status: 400,
+    retryable: false,
+    message: '{where}: {seen}; nothing of this request was stored',
+    hint: 'A request of many records is stored whole or not at all: mend this one.',
+  },
+  RECORD_TOO_LARGE: {
+    status: 413,
+    retryable: false,
+    message: '{where} has {seen} bytes: at most {expected}',
+    hint: 'Split the record in the sender.',
+  },
+  RECORD_COUNT: {
+    status: 400,
+    retryable: false,
+    message: 'events size must be between 1 and {expected}, seen: {seen}',
+    hint: 'Send several requests.',
+  },
+  TABLE_COUNT: {
+    status: 400,
+    retryable: false,
+    message: 'lists for {seen} tables in one request: at most {expected}',
+    hint: 'Send several requests.',
+  },
+  NESTED_TOO_DEEP: {
+    status: 400,
+    retryable: false,
+    message: 'JSON nested deeper than {expected} arrays and objects',
+    hint: 'No record needs that; the sender may be broken, or an attacker.',
+  },
+  BAD_BATCH: {
+    status: 400,
+    retryable: false,
+    message: 'the body does not hold one list of records: expected {expected}',
+    hint: 'See /docs on the same port for the form of each path.',
+  },
+  BAD_DATA: {
+    status: 400,
+    retryable: false,
+    message: 'the parameter data is not {expected}',
+    hint: 'The JavaScript SDK sends the record as JSON in base64.',
+  },
+  BAD_CALLBACK: {
+    status: 400,
+    retryable: false,
+    message: 'the parameter callback is not a name of a JavaScript function',
+    hint: 'Expected is a name such as TreasureJSONPCallback0, or several joined by dots.',
+  },
+  GLOBAL_ID_OFF: {
+    status: 404,
+    retryable: false,
+    message: 'global ids are switched off on this server',
+    hint: 'They are on with --global-id on.',
+  },
+  COOKIE_DOMAIN: {
+    status: 404,
+    retryable: false,
+    message: 'no cookie ids for this domain on this server',
+    hint: 'Name the domains with --ssc-domains example.com',
   },
   BAD_ENCODING: {
     status: 400,
@@ -91,7 +195,7 @@ export const catalogue = {
     status: 413,
     retryable: false,
     message: 'body too large: at most {expected} bytes after decoding',
-    hint: 'Split the record in the sender.',
+    hint: 'Send less at once.',
   },
   HEADERS_TOO_LARGE: {
     status: 431,
@@ -261,11 +365,14 @@ export class MillraceError extends Error {
   readonly status: number;
   readonly retryable: boolean;
   readonly hint: string;
+  /** What the message was filled with. */
+  readonly values: Readonly<Record<string, string | number>>;
 
   constructor(code: FaultCode, values: Readonly<Record<string, string | number>>, cause?: unknown) {
     super(fill(catalogue[code].message, values), cause === undefined ? undefined : { cause });
     this.name = 'MillraceError';
     this.code = code;
+    this.values = values;
     this.status = catalogue[code].status;
     this.retryable = catalogue[code].retryable;
     this.hint = fill(catalogue[code].hint, values);

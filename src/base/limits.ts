@@ -7,10 +7,32 @@ const mib = 1024 * kib;
 export const limits = Object.freeze({
   /** One event's body after decoding. Beyond: 413. (The size documented for Postback v2.) */
   bodyBytesMax: 1_048_064,
+  /** A body of many records, after decoding. Beyond: 413. */
+  batchBodyBytesMax: 5 * mib,
+  /** One record of the Data Ingestion API or of a phone. Beyond: refused by its receipt. */
+  ingestRecordBytesMax: mib,
+  /** Records in one request of the Data Ingestion API. Outside 1 to this: 400. */
+  ingestRecordsMax: 500,
+  /** Records in one request otherwise. Beyond: 400. */
+  requestRecordsMax: 10_000,
+  /** Body of a dry run, after decoding. Beyond: 413. */
+  explainBodyBytesMax: 64 * kib,
+  /** Records of one dry run. Beyond: 400. */
+  explainRecordsMax: 100,
+  /** Dry runs at once in one edge. Beyond: 503 with Retry-After. */
+  explainsMax: 4,
+  /** Tables that one request of a phone names. Beyond: 400. */
+  requestTablesMax: 100,
+  /** Arrays and objects within each other in a body. Beyond: 400. */
+  bodyNestingMax: 10_000,
+  /** Header Idempotency-Key, characters. Beyond: 400. */
+  idempotencyKeyMax: 255,
+  /** Name of a JSONP callback, characters. Beyond: 400. */
+  callbackMax: 128,
   /** A refused body is read to its end up to this. Beyond: answered and cut off. */
   discardBytesMax: 16 * mib,
-  /** Request line and headers together. Beyond: 431, connection closed. */
-  headerBytesMax: 16 * kib,
+  /** Request line, where a page's record can be, and headers. Beyond: 431, connection closed. */
+  headerBytesMax: 64 * kib,
   /** Headers of one request. Beyond: 431, connection closed. */
   headersMax: 100,
   /** Write key as sent. Beyond: 400. */
@@ -23,6 +45,10 @@ export const limits = Object.freeze({
   keepAliveTimeoutMs: 65_000,
   /** Open connections of one edge. Beyond: new ones are closed at once. */
   connectionsMax: 10_000,
+  /** Requests at once on one connection of HTTP/2. Beyond: the client waits. */
+  http2StreamsMax: 100,
+  /** Memory of one connection of HTTP/2, its queues included. Beyond: its streams are refused. */
+  http2SessionMebibytesMax: 10,
   /** Bodies being read or waiting for the log, one edge. Beyond: 503 with Retry-After. */
   bodyBytesInFlightMax: 256 * mib,
 
@@ -67,6 +93,10 @@ export const limits = Object.freeze({
   /** Free room that a transaction leaves, or 1/16 of a small disk. Below: tried again later. */
   storeRoomBytesMin: 8 * mib,
   storeRoomDiskShare: 1 / 16,
+  /** How long ids are kept to recognize repeats, at least, by the time of receipt. */
+  idsKeptMs: 2 * 60 * 60 * 1000,
+  /** How often older ids are removed. */
+  forgetIdsEveryMs: 60_000,
   /** Real columns of one table. Beyond: the value goes to `_rescued_data`. */
   columnsMax: 512,
   /** Bytes of a column's name. Beyond: the value goes to `_rescued_data`. */
@@ -79,6 +109,12 @@ export const limits = Object.freeze({
 
   /** Keys in keys.json. Beyond: `keys create` refuses. */
   keysMax: 10_000,
+  /** Lines of the log about wrong keys in one window. Beyond: counted in one more. */
+  alarmLinesMax: 20,
+  /** Length of such a window; a key is named once in it. */
+  alarmEveryMs: 60_000,
+  /** How often an edge looks for changes of keys.json. */
+  keysRefreshEveryMs: 1_000,
   /** Time of one query. Beyond: it is cancelled, QUERY_TIMEOUT. */
   queryTimeoutMs: 60_000,
   /** Queries at once. Beyond: QUERY_BUSY, retryable. */
@@ -100,7 +136,10 @@ export const limits = Object.freeze({
   drainTimeoutMs: 60_000,
 });
 
-assert(limits.bodyBytesMax < limits.recordBytesMax, 'a body fits in a record');
+assert(
+  limits.batchBodyBytesMax + 4 * limits.requestRecordsMax < limits.recordBytesMax,
+  'a request fits in a record',
+);
 assert(limits.recordBytesMax <= limits.batchBytesMax, 'a record fits in a batch');
 assert(limits.groupBytesMax <= limits.segmentBytesMax, 'a group is no longer than a segment');
 assert(limits.edgeDrainMs < limits.lockWaitMs, 'a lock outlasts a drain');

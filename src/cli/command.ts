@@ -26,7 +26,8 @@ export function defineCommand<N extends SettingName>(name: string, options: Opti
     const { help, schema, ...rest } = settings[setting];
     const value = 'value' in rest ? ` <${rest.value}>` : '';
     const fallback = schema.safeParse(undefined).data;
-    const shown = fallback === undefined || fallback === false ? '' : ` (default: ${fallback})`;
+    const isSilent = fallback === undefined || fallback === false || Array.isArray(fallback);
+    const shown = isSilent ? '' : ` (default: ${fallback})`;
     command.addOption(new Option(flagOf(setting) + value, help + shown));
   }
   const examples = options.examples.map((line) => `  ${invocation()} ${line}`).join('\n');

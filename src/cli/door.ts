@@ -2,13 +2,13 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Rooms } from '../app.ts';
 import { catalogue, DirectoryLock, fault, type FaultCode, isFault, sleep } from '../base/index.ts';
-import type { Config } from '../config.ts';
+import type { RoomsConfig } from '../config.ts';
 import { readServerFile, type ServerFile } from './server-file.ts';
 
 /** A way to the data: the running server, or the closed data directory in this process. */
 export type Door =
   | { readonly kind: 'server'; readonly server: ServerFile }
-  | { readonly kind: 'directory'; readonly config: Config; readonly close: () => void };
+  | { readonly kind: 'directory'; readonly config: RoomsConfig; readonly close: () => void };
 
 const waitMs = 10_000;
 
@@ -41,7 +41,10 @@ export async function openDoor(dataDirectory: string): Promise<Door> {
 }
 
 /** Opens the rooms over a closed data directory, with all of its log loaded, and uses them. */
-export async function withRooms<T>(config: Config, use: (rooms: Rooms) => Promise<T>): Promise<T> {
+export async function withRooms<T>(
+  config: RoomsConfig,
+  use: (rooms: Rooms) => Promise<T>,
+): Promise<T> {
   const { openRooms } = await import('../app.ts');
   const rooms = await openRooms(config);
   try {
@@ -81,7 +84,6 @@ async function isThere(server: ServerFile): Promise<boolean> {
 }
 
 /** No edges: every shard is recovered and loaded by this process. */
-function closedConfig(data: string): Config {
-  const none = { host: '', port: 0, adminPort: 0, edges: 0, instance: '' };
-  return { ...none, data, diskReserve: 0, logLevel: 'error' };
+function closedConfig(data: string): RoomsConfig {
+  return { data, edges: 0, diskReserve: 0, logLevel: 'error' };
 }

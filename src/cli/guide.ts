@@ -11,13 +11,17 @@ export async function printGuide(dataDirectory: string, ingest: string): Promise
   const scope = { database: '*', name: 'first' };
   const key = isFirst
     ? (await createKey(dataDirectory, scope, randomIds, systemClock.nowMs())).key
-    : '<YOUR KEY>';
+    : 'YOUR_WRITE_KEY';
   const isDefault = dataDirectory === resolve('./millrace-data');
   const at = isDefault ? '' : ` --data ${quote(dataDirectory)}`;
   const run = invocation();
   const made = isFirst
     ? 'A first write key was made, for any database. It is shown once; only its hash is kept.'
-    : `There are keys already. Make one more: ${run} keys create${at} --database demo`;
+    : `There are keys already. Put yours in below, or make one:
+
+${run} keys create${at} --database demo
+
+With a wrong key the answer is 200 all the same; the event waits in millrace.quarantine.`;
   console.log(`
 ${made}
 
@@ -35,6 +39,8 @@ curl -i -X POST \\
 ${color('bold', 'See it as a row:')}
 
 ${run} query${at} "SELECT * FROM demo.events"
+
+Every path, with examples and a dry run: ${ingest}/docs
 
 Stop with Ctrl-C. The data is in ${dataDirectory}.`);
 }

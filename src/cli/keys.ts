@@ -10,12 +10,13 @@ import { table } from './render.ts';
 
 const create = defineCommand('create', {
   summary: 'make a write key; it is shown once',
-  settings: ['data', 'database', 'table', 'name', 'json'],
+  settings: ['data', 'database', 'table', 'name', 'origins', 'strictKey', 'json'],
   examples: [
     'keys create --database shop --name "web shop"',
     'keys create --database shop --table orders --json',
+    'keys create --database shop --origins https://shop.example --strict-key',
   ],
-  run: async ({ data, database, table: tableName, name, json }) => {
+  run: async ({ data, database, table: tableName, name, origins, strictKey, json }) => {
     if (database === undefined) {
       throw fault('BAD_USAGE', {
         seen: '--database is missing: which database may the key write to?',
@@ -26,6 +27,8 @@ const create = defineCommand('create', {
       database: database === '*' ? database : checked(checkDatabase(database)),
       ...(tableName === undefined ? {} : { table: checked(checkTable(tableName)) }),
       ...(name === undefined ? {} : { name }),
+      ...(origins === undefined ? {} : { origins: origins.map(checkedOrigin) }),
+      ...(strictKey ? { strict: true } : {}),
     };
     await nodeDisk.makeDirectory(data);
     const { key, entry } = await createKey(data, scope, randomIds, systemClock.nowMs());
@@ -35,6 +38,8 @@ const create = defineCommand('create', {
     if (!existsSync(join(data, 'log'))) console.log(`No server has run in ${data} yet.`);
   },
 });
+
+const headings = ['id', 'name', 'may write to', 'created', 'state', 'rules', 'fingerprint'];
 
 const list = defineCommand('list', {
   summary: 'list the keys, without the keys themselves',
@@ -51,9 +56,10 @@ const list = defineCommand('list', {
       scopeText(key),
       key.createdAt,
       key.revokedAt ? `revoked ${key.revokedAt}` : 'in force',
+      rulesText(key),
       key.fingerprint.slice(0, 12),
     ]);
-    console.log(table(['id', 'name', 'may write to', 'created', 'state', 'fingerprint'], rows));
+    console.log(table(headings, rows));
   },
 });
 
@@ -82,6 +88,18 @@ export const keysCommand = new Command('keys')
 function checked(name: string | MillraceError): string {
   if (name instanceof MillraceError) throw name;
   return name;
+}
+
+/** What is asked of a request at once. */
+function rulesText({ strict, origins }: KeyEntry): string {
+  return [...(strict ? ['strict'] : []), ...(origins ?? [])].join(' ');
+}
+
+function checkedOrigin(text: string): string {
+  const isOrigin = URL.canParse(text) && new URL(text).origin === text;
+  if (isOrigin) return text;
+  const seen = `--origins: "${text}" is no origin`;
+  throw fault('BAD_USAGE', { seen, hint: 'An origin looks like https://shop.example' });
 }
 
 function scopeText({ database, table: tableName }: KeyEntry): string {

@@ -3,6 +3,7 @@ import { fault, isNoRoom, MillraceError, messageOf } from '../base/index.ts';
 import { invocation, version } from '../config.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
+import { openapiCommand } from './openapi.ts';
 import { queryCommand } from './query.ts';
 import { color } from './render.ts';
 import { serveCommand } from './serve.ts';
@@ -22,9 +23,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
         `Examples:\n  ${invocation()} serve --guide\n` +
         `  ${invocation()} query "SELECT * FROM demo.events"`,
     );
-  for (const command of [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand]) {
-    program.addCommand(command);
-  }
+  const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
+  for (const command of [...commands, openapiCommand]) program.addCommand(command);
   try {
     await program.parseAsync([...argv]);
   } catch (error) {

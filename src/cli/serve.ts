@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { join, resolve as absolute } from 'node:path';
 import {
   createLogger,
   DirectoryLock,
@@ -9,30 +9,51 @@ import {
   nodeDisk,
   randomIds,
 } from '../base/index.ts';
-import type { Config } from '../config.ts';
+import type { Config, TlsFiles, Values } from '../config.ts';
 import { Supervisor } from '../supervise/index.ts';
 import { defineCommand } from './command.ts';
+import { selfSigned } from './certificate.ts';
 import { printGuide } from './guide.ts';
 import { readServerFile, removeServerFile, writeServerFile } from './server-file.ts';
 
+const tlsPortDefault = 8443;
+
 export const serveCommand = defineCommand('serve', {
   summary: 'take postbacks, keep them, load them, answer SQL',
-  settings: ['data', 'host', 'port', 'adminPort', 'edges', 'diskReserve', 'logLevel', 'guide'],
+  settings: [
+    'data',
+    'host',
+    'port',
+    'tlsPort',
+    'tlsCert',
+    'tlsKey',
+    'tlsSelfSigned',
+    'adminPort',
+    'edges',
+    'strict',
+    'trustedProxies',
+    'redirectHosts',
+    'globalId',
+    'sscDomains',
+    'diskReserve',
+    'logLevel',
+    'guide',
+  ],
   examples: [
     'serve --guide',
     'serve --data /var/lib/millrace --host 0.0.0.0 --port 80 --edges 4',
+    'serve --tls-port 8443 --tls-cert cert.pem --tls-key key.pem',
+    'serve --tls-self-signed',
     'serve --config millrace.toml',
   ],
   run: serve,
 });
 
 async function serve(
-  values: Omit<Config, 'instance'> & { readonly guide: boolean },
+  values: Omit<Config, 'instance' | 'tls'> & TlsSettings & { readonly guide: boolean },
 ): Promise<void> {
-  const { guide, ...settings } = values;
-  if (settings.port !== 0 && settings.port === settings.adminPort) {
-    throw fault('BAD_SETTING', { seen: `--port and --admin-port are both ${settings.port}` });
-  }
+  const { guide, tlsPort, tlsCert, tlsKey, tlsSelfSigned, ...settings } = values;
+  mustDiffer('--port', settings.port, '--admin-port', settings.adminPort);
   await makeDataDirectory(settings.data);
   const lock = await DirectoryLock.take(join(settings.data, 'LOCK'), () => holderOf(settings.data));
   const logger = createLogger(settings.logLevel, 'supervisor');
@@ -40,6 +61,7 @@ async function serve(
     ...settings,
     port: await freePort(settings.host, settings.port, '--port'),
     adminPort: await freePort('127.0.0.1', settings.adminPort, '--admin-port'),
+    tls: await tlsFiles({ ...settings, tlsPort, tlsCert, tlsKey, tlsSelfSigned }),
     instance: randomIds.bytes(8).toString('hex'),
   });
   const stop = stopSignal();
@@ -60,6 +82,33 @@ async function serve(
   process.exit(0);
 }
 
+type TlsSettings = Values<'tlsPort' | 'tlsCert' | 'tlsKey' | 'tlsSelfSigned'>;
+
+/** The port with TLS and its files; undefined when none is asked for. @throws BAD_SETTING */
+async function tlsFiles(
+  values: TlsSettings & Pick<Config, 'data' | 'host' | 'port' | 'adminPort'>,
+): Promise<TlsFiles | undefined> {
+  const { tlsPort, tlsCert, tlsKey, tlsSelfSigned, data, host, port, adminPort } = values;
+  const isAsked = tlsSelfSigned || [tlsPort, tlsCert, tlsKey].some((value) => value !== undefined);
+  if (!isAsked) return undefined;
+  const given =
+    tlsCert && tlsKey ? { certPath: absolute(tlsCert), keyPath: absolute(tlsKey) } : undefined;
+  if (!given && (!tlsSelfSigned || tlsCert || tlsKey)) {
+    const seen = 'TLS needs both --tls-cert and --tls-key, or --tls-self-signed for trying out';
+    throw fault('BAD_SETTING', { seen });
+  }
+  const wanted = tlsPort ?? tlsPortDefault;
+  mustDiffer('--port', port, '--tls-port', wanted);
+  mustDiffer('--admin-port', adminPort, '--tls-port', wanted);
+  const files = given ?? (await selfSigned(data, host));
+  return { port: await freePort(host, wanted, '--tls-port'), ...files };
+}
+
+function mustDiffer(one: string, port: number, other: string, otherPort: number): void {
+  if (port === 0 || port !== otherPort) return;
+  throw fault('BAD_SETTING', { seen: `${one} and ${other} are both ${port}` });
+}
+
 async function makeDataDirectory(data: string): Promise<void> {
   try {
     await nodeDisk.makeDirectory(data);
@@ -76,9 +125,11 @@ async function announce(config: Config, guide: boolean): Promise<void> {
   const ingest = `http://${urlHost(config.host)}:${config.port}`;
   const admin = `http://127.0.0.1:${config.adminPort}`;
   const startedAt = new Date().toISOString();
-  const { data, instance } = config;
-  await writeServerFile(data, { pid: process.pid, startedAt, ingest, admin, instance });
-  console.log(`millrace is ready: ingest ${ingest} admin ${admin}`);
+  const { data, instance, tls } = config;
+  const secure = tls && { tls: `https://${urlHost(config.host)}:${tls.port}` };
+  await writeServerFile(data, { pid: process.pid, startedAt, ingest, ...secure, admin, instance });
+  const ports = `ingest ${ingest} admin ${admin}${secure ? ` tls ${secure.tls}` : ''}`;
+  console.log(`millrace is ready: ${ports}`);
   if (guide) await printGuide(data, ingest);
 }
 

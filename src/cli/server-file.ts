@@ -8,6 +8,8 @@ const schema = z.object({
   pid: z.int(),
   startedAt: z.string(),
   ingest: z.string(),
+  /** The ingest port with TLS, if there is one. */
+  tls: z.string().optional(),
   admin: z.string(),
   instance: z.string(),
 });

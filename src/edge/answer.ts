@@ -1,50 +1,38 @@
 import type { ServerResponse } from 'node:http';
-import type { MillraceError } from '../base/index.ts';
+import type { Http2ServerResponse } from 'node:http2';
+import type { Answer } from '../wire/index.ts';
 
 const hsts = 'max-age=31536000';
-/** Seconds after which a refused sender should try again. */
-const retryAfter = '5';
 
-const acceptedText = '{}';
-
-/** The documented answer of success, its headers in the documented order. */
-export function accept(response: ServerResponse): void {
-  send(response, 200, acceptedText, []);
-}
-
-/** A refusal. `isLast` closes the connection: what the sender still sends is not read. */
-export function refuse(response: ServerResponse, error: MillraceError, isLast = false): void {
-  const extra: string[] = [];
-  if (error.status === 503) extra.push('Retry-After', retryAfter);
-  if (error.code === 'BAD_METHOD') extra.push('Allow', 'POST');
+/**
+ * Writes an answer; the headers of a documented one stand in the documented order. `isLast` closes
+ * the connection: what the sender still sends is not read.
+ */
+export function send(response: ServerResponse, answer: Answer, isLast: boolean): void {
   if (isLast) response.shouldKeepAlive = false;
-  send(response, error.status, refusalText(error), extra);
+  const headers = headersOf(answer);
+  headers.push('Connection', response.shouldKeepAlive ? 'keep-alive' : 'close');
+  for (const [name, value] of answer.headers) headers.push(name, value);
+  response.writeHead(answer.status, headers);
+  if (typeof answer.body === 'string') response.end(answer.body);
+  // As text: before bytes, Node puts the head ahead of a "100 Continue" that still waits its turn.
+  else response.end(answer.body.toString('latin1'), 'latin1');
 }
 
-export function refusalText(error: MillraceError): string {
-  return JSON.stringify({ error: error.message });
+/** The same over HTTP/2, which has no connection to speak of. */
+export function sendHttp2(response: Http2ServerResponse, answer: Answer): void {
+  const headers = headersOf(answer);
+  for (const [name, value] of answer.headers) headers.push(name, value);
+  response.writeHead(answer.status, headers);
+  response.end(answer.body);
 }
 
-function send(
-  response: ServerResponse,
-  status: number,
-  text: string,
-  extra: readonly string[],
-): void {
-  response.writeHead(status, [
-    'Content-Type',
-    'application/json',
-    'Date',
-    httpDate(),
-    'Strict-Transport-Security',
-    hsts,
-    'Content-Length',
-    String(Buffer.byteLength(text)),
-    'Connection',
-    response.shouldKeepAlive ? 'keep-alive' : 'close',
-    ...extra,
-  ]);
-  response.end(text);
+/** Names and values in turn. */
+function headersOf({ status, type, body }: Answer): string[] {
+  const common = ['Date', httpDate(), 'Strict-Transport-Security', hsts];
+  if (status === 204) return common;
+  const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length;
+  return ['Content-Type', type, ...common, 'Content-Length', String(length)];
 }
 
 let dateSecond = 0;

@@ -1,7 +1,9 @@
 import type { IncomingMessage } from 'node:http';
-import { promisify } from 'node:util';
+import type { Http2ServerRequest } from 'node:http2';
 import * as zlib from 'node:zlib';
 import { fault, limits, MillraceError } from '../base/index.ts';
+
+export type Incoming = IncomingMessage | Http2ServerRequest;
 
 /** Bytes of bodies that one edge holds at once. */
 export class BodyBudget {
@@ -30,12 +32,14 @@ export type ReadBody = { readonly bytes: Buffer; readonly budgetBytes: number };
  * Reads a request's body as it was sent. Gives `undefined` when the sender went away. The rest of
  * a body that is refused is read and thrown away, up to `discardBytesMax`: a sender that is cut
  * off while it sends would not see the answer.
+ * @throws BODY_TOO_LARGE, EDGE_BUSY
  */
 export function readBody(
-  request: IncomingMessage,
+  request: Incoming,
   budget: BodyBudget,
-): Promise<ReadBody | MillraceError | undefined> {
-  return new Promise((resolve) => {
+  bytesMax: number,
+): Promise<ReadBody | undefined> {
+  return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
     let refusal: MillraceError | undefined;
@@ -45,11 +49,13 @@ export function readBody(
       isSettled = true;
       const held = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
       if (result === undefined || result instanceof MillraceError) budget.give(held);
-      resolve(result);
+      if (result instanceof MillraceError) reject(result);
+      else resolve(result);
     };
     request.on('data', (chunk: Buffer) => {
+      if (isSettled) return;
       size += chunk.length;
-      if (size > limits.bodyBytesMax) refusal ??= tooLarge();
+      if (size > bytesMax) refusal ??= tooLarge(bytesMax);
       else if (!refusal && !budget.take(chunk.length)) refusal = fault('EDGE_BUSY');
       if (!refusal) chunks.push(chunk);
       else if (size > limits.discardBytesMax) settle(refusal);
@@ -58,43 +64,79 @@ export function readBody(
       const bytes = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
       settle(refusal ?? { bytes, budgetBytes: bytes.length });
     });
+    // A stream of HTTP/2 that is reset ends as if it were whole, but says this before.
+    request.once('aborted', () => settle(undefined));
     request.once('close', () => settle(undefined));
     request.once('error', () => settle(undefined));
   });
 }
 
-function tooLarge(): MillraceError {
-  return fault('BODY_TOO_LARGE', { expected: limits.bodyBytesMax });
+function tooLarge(expected: number): MillraceError {
+  return fault('BODY_TOO_LARGE', { expected });
 }
 
-type Decode = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
+type Decoder = (
+  bytes: Buffer,
+  options: { maxOutputLength: number; info: true },
+  done: (error: Error | null, result: unknown) => void,
+) => void;
 
-const inflate = promisify<Buffer, zlib.ZlibOptions, Buffer>(zlib.inflate);
-const inflateRaw = promisify<Buffer, zlib.ZlibOptions, Buffer>(zlib.inflateRaw);
-
-const decoders = new Map<string, Decode>([
-  ['gzip', promisify<Buffer, zlib.ZlibOptions, Buffer>(zlib.gunzip)],
-  ['x-gzip', promisify<Buffer, zlib.ZlibOptions, Buffer>(zlib.gunzip)],
+const decoders = new Map<string, Decoder>([
+  ['gzip', zlib.gunzip],
+  ['x-gzip', zlib.gunzip],
   // "deflate" means zlib (RFC 1950), but some senders leave its header out (RFC 1951).
-  ['deflate', (bytes, options) => (isZlib(bytes) ? inflate : inflateRaw)(bytes, options)],
-  ['br', promisify<Buffer, zlib.BrotliOptions, Buffer>(zlib.brotliDecompress)],
-  ['zstd', promisify<Buffer, zlib.ZstdOptions, Buffer>(zlib.zstdDecompress)],
+  ['deflate', (bytes, ...rest) => (isZlib(bytes) ? zlib.inflate : zlib.inflateRaw)(bytes, ...rest)],
+  ['br', zlib.brotliDecompress],
+  ['zstd', zlib.zstdDecompress],
 ]);
 
-/** Decodes a body by its Content-Encoding, to at most `bodyBytesMax` bytes. */
+/** What comes out of the first stream in `bytes`, and how many of them it took. */
+function decodeOne(decoder: Decoder, bytes: Buffer, maxOutputLength: number) {
+  return new Promise<{ readonly buffer: Buffer; readonly taken: number }>((resolve, reject) => {
+    decoder(bytes, { maxOutputLength, info: true }, (error, result) => {
+      if (error) return reject(error);
+      const { buffer, engine } = result as { buffer: Buffer; engine: { bytesWritten: number } };
+      resolve({ buffer, taken: engine.bytesWritten });
+    });
+  });
+}
+
+/** All of it. The frames of zstd may follow one another; anything behind the others is an error. */
+async function decodeAll(encoding: string, decoder: Decoder, bytes: Buffer, bytesMax: number) {
+  const parts: Buffer[] = [];
+  let left = bytesMax;
+  for (let rest = bytes; rest.length > 0; ) {
+    const { buffer, taken } = await decodeOne(decoder, rest, Math.max(1, left));
+    parts.push(buffer);
+    left -= buffer.length;
+    if (left < 0) throw tooLarge(bytesMax);
+    rest = rest.subarray(taken);
+    if (rest.length > 0 && (encoding !== 'zstd' || taken === 0)) {
+      throw fault('BAD_ENCODING', { seen: encoding });
+    }
+  }
+  return Buffer.concat(parts);
+}
+
+/**
+ * Decodes a body by its Content-Encoding, to at most `bytesMax` bytes.
+ * @throws UNKNOWN_ENCODING, BAD_ENCODING, BODY_TOO_LARGE
+ */
 export async function decodeBody(
   bytes: Buffer,
   contentEncoding: string | undefined,
-): Promise<Buffer | MillraceError> {
+  bytesMax: number,
+): Promise<Buffer> {
   const encoding = (contentEncoding ?? '').trim().toLowerCase();
   if (encoding === '' || encoding === 'identity' || bytes.length === 0) return bytes;
-  const decode = decoders.get(encoding);
-  if (!decode) return fault('UNKNOWN_ENCODING', { seen: encoding.slice(0, 80) });
+  const decoder = decoders.get(encoding);
+  if (!decoder) throw fault('UNKNOWN_ENCODING', { seen: encoding.slice(0, 80) });
   try {
-    return await decode(bytes, { maxOutputLength: limits.bodyBytesMax });
+    return await decodeAll(encoding, decoder, bytes, bytesMax);
   } catch (error) {
+    if (error instanceof MillraceError) throw error;
     const isTooLarge = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
-    return isTooLarge ? tooLarge() : fault('BAD_ENCODING', { seen: encoding }, error);
+    throw isTooLarge ? tooLarge(bytesMax) : fault('BAD_ENCODING', { seen: encoding }, error);
   }
 }
 

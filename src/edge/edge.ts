@@ -1,40 +1,89 @@
-import { createServer, type IncomingMessage, STATUS_CODES } from 'node:http';
-import type { Server, ServerResponse } from 'node:http';
+import { createServer, STATUS_CODES } from 'node:http';
+import type { Server } from 'node:http';
+import { createServer as createHttp2Server, type Http2Server, type Http2Session } from 'node:http2';
 import type { Socket } from 'node:net';
-import { type Clock, fault, limits, type Logger, MillraceError, messageOf } from '../base/index.ts';
-import type { Metrics } from '../base/index.ts';
-import { encodeEnvelope, readPostback } from '../event/index.ts';
-import type { Log } from '../log/index.ts';
-import { accept, httpDate, refusalText, refuse } from './answer.ts';
-import { BodyBudget, decodeBody, readBody } from './body.ts';
-import { edgeMetrics } from './metrics.ts';
-import { type Route, route } from './routes.ts';
+import type { TLSSocket } from 'node:tls';
+import { fault, limits, MillraceError, type Metrics } from '../base/index.ts';
+import { refusal, type WireSettings } from '../wire/index.ts';
+import { httpDate, send, sendHttp2 } from './answer.ts';
+import { BodyBudget, type Incoming } from './body.ts';
+import { TrustedProxies } from './client.ts';
+import { type EdgeMetrics, edgeMetrics } from './metrics.ts';
+import { KeyPolicy } from './policy.ts';
+import { type Received, Receiver, type ReceiverParts } from './receive.ts';
+import { TlsDoor, type TlsOptions } from './tls.ts';
 
-export type EdgeOptions = {
+export type EdgeOptions = Omit<ReceiverParts, 'policy' | 'proxies' | 'settings'> & {
+  readonly dataDirectory: string;
   readonly host: string;
   readonly port: number;
-  /** Whether other edges listen on the same port. */
-  readonly sharesPort: boolean;
-  readonly log: Pick<Log, 'append'>;
-  readonly clock: Clock;
-  readonly logger: Logger;
+  /** The door with TLS, beside the plain one. */
+  readonly tls: TlsOptions | undefined;
+  /** How many edges share the ports. */
+  readonly edges: number;
+  /** Whether a wrong key is refused at once. */
+  readonly strict: boolean;
+  /** Addresses and networks whose X-Forwarded-For is believed. */
+  readonly trustedProxies: readonly string[];
+  readonly settings: WireSettings;
   readonly metrics: Metrics;
 };
 
 const sweepEveryMs = 50;
 
-/** The collector: one HTTP server over one shard of the log. */
+/** The collector: HTTP/1.1, and HTTP/2 over TLS, over one shard of the log. */
 export class Edge {
-  readonly #options: EdgeOptions;
-  readonly #server: Server;
-  readonly #budget = new BodyBudget();
-  readonly #metrics: ReturnType<typeof edgeMetrics>;
+  readonly #http1: Server;
+  readonly #http2: Http2Server;
+  readonly #http2Sessions = new Set<Http2Session>();
+  readonly #receiver: Receiver;
+  readonly #metrics: EdgeMetrics;
+  readonly #policy: KeyPolicy;
+  #tls: TlsDoor | undefined;
   #isDraining = false;
 
-  private constructor(options: EdgeOptions) {
-    this.#options = options;
-    this.#metrics = edgeMetrics(options.metrics, () => this.#budget.used);
-    this.#server = createServer({
+  private constructor(options: EdgeOptions, policy: KeyPolicy) {
+    const proxies = new TrustedProxies(options.trustedProxies);
+    const budget = new BodyBudget();
+    this.#metrics = edgeMetrics(options.metrics, () => budget.used);
+    this.#receiver = new Receiver({ ...options, policy, proxies }, budget, this.#metrics);
+    this.#policy = policy;
+    this.#http1 = this.#openHttp1();
+    this.#http2 = this.#openHttp2();
+  }
+
+  /** Listens. @throws what the system says, for example EADDRINUSE; BAD_SETTING */
+  static async open(options: EdgeOptions): Promise<Edge> {
+    const { dataDirectory, host, port, strict, tls, logger } = options;
+    const sharesPort = options.edges > 1;
+    const edge = new Edge(options, await KeyPolicy.open(dataDirectory, strict, logger));
+    await new Promise<void>((resolve, reject) => {
+      edge.#http1.once('error', reject);
+      edge.#http1.listen({ host, port, reusePort: sharesPort, backlog: 1024 }, resolve);
+    });
+    const accept = (socket: TLSSocket) => edge.#accept(socket);
+    if (tls) edge.#tls = await TlsDoor.open({ ...tls, host, sharesPort, logger, accept });
+    return edge;
+  }
+
+  /** Stops accepting, answers what was begun, closes idle connections; cuts what takes longer. */
+  async close(): Promise<void> {
+    this.#isDraining = true;
+    const closed = new Promise<void>((resolve) => this.#http1.close(() => resolve()));
+    const sweep = setInterval(() => this.#http1.closeIdleConnections(), sweepEveryMs);
+    for (const session of this.#http2Sessions) session.close();
+    const cut = setTimeout(() => {
+      this.#http1.closeAllConnections();
+      this.#tls?.cut();
+    }, limits.edgeDrainMs);
+    await Promise.all([closed, this.#tls?.close()]);
+    this.#policy.close();
+    clearInterval(sweep);
+    clearTimeout(cut);
+  }
+
+  #openHttp1(): Server {
+    const server = createServer({
       maxHeaderSize: limits.headerBytesMax,
       headersTimeout: limits.headersTimeoutMs,
       requestTimeout: limits.requestTimeoutMs,
@@ -44,94 +93,67 @@ export class Edge {
       // Small devices that speak HTTP by hand leave it out; nothing here depends on it.
       requireHostHeader: false,
     });
-    // Node would drop the headers beyond this without a word; `#receive` refuses them instead.
-    this.#server.maxHeadersCount = limits.headersMax + 1;
-    this.#server.maxConnections = limits.connectionsMax;
-    this.#server.on('request', (request, response) => {
-      void this.#serve(request, response);
+    // Node would drop the headers beyond this without a word; the receiver refuses them instead.
+    server.maxHeadersCount = limits.headersMax + 1;
+    server.maxConnections = limits.connectionsMax;
+    // A sender that has said all, and waits for the answer with its side closed, gets it.
+    Object.assign(server, { httpAllowHalfOpen: true });
+    // What a sender expects besides 100-continue is its own affair.
+    server.on('checkExpectation', (request, response) => server.emit('request', request, response));
+    server.on('request', (request, response) => {
+      void this.#serve(request, (answer) => {
+        if (this.#isDraining) response.shouldKeepAlive = false;
+        send(response, answer, !request.complete);
+      });
     });
-    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
       this.#metrics.count('malformed', answerClientError(error, socket));
     });
+    return server;
   }
 
-  /** Listens. @throws what the system says, for example EADDRINUSE */
-  static async open(options: EdgeOptions): Promise<Edge> {
-    const edge = new Edge(options);
-    const { host, port, sharesPort } = options;
-    await new Promise<void>((resolve, reject) => {
-      edge.#server.once('error', reject);
-      edge.#server.listen({ host, port, reusePort: sharesPort, backlog: 1024 }, resolve);
+  #openHttp2(): Http2Server {
+    const server = createHttp2Server({
+      maxHeaderListPairs: limits.headersMax,
+      settings: {
+        maxHeaderListSize: limits.headerBytesMax,
+        maxConcurrentStreams: limits.http2StreamsMax,
+      },
+      maxSessionMemory: limits.http2SessionMebibytesMax,
     });
-    return edge;
+    server.on('session', (session) => {
+      this.#http2Sessions.add(session);
+      session.setTimeout(limits.keepAliveTimeoutMs, () => session.close());
+      session.once('close', () => this.#http2Sessions.delete(session));
+    });
+    server.on('sessionError', () => this.#metrics.count('malformed', 400));
+    server.on('request', (request, response) => {
+      const late = setTimeout(() => request.stream.destroy(), limits.requestTimeoutMs);
+      const settled = () => clearTimeout(late);
+      request.once('end', settled).once('close', settled);
+      void this.#serve(request, (answer) => sendHttp2(response, answer));
+    });
+    return server;
   }
 
-  /** Stops accepting, answers what was begun, closes idle connections; cuts what takes longer. */
-  async close(): Promise<void> {
-    this.#isDraining = true;
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    const sweep = setInterval(() => this.#server.closeIdleConnections(), sweepEveryMs);
-    const cut = setTimeout(() => this.#server.closeAllConnections(), limits.edgeDrainMs);
-    await closed;
-    clearInterval(sweep);
-    clearTimeout(cut);
+  /** A connection after its handshake: the client has chosen the protocol. */
+  #accept(socket: TLSSocket): void {
+    if (socket.alpnProtocol !== 'h2') return void this.#http1.emit('connection', socket);
+    // A session that was told to end waits for its streams, which have no more to come from.
+    this.#http2.once('session', (session) => socket.once('close', () => session.destroy()));
+    this.#http2.emit('connection', socket);
   }
 
-  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #serve(
+    request: Incoming,
+    answer: (answer: NonNullable<Received['answer']>) => void,
+  ): Promise<void> {
     const startedAt = performance.now();
-    if (this.#isDraining) response.shouldKeepAlive = false;
-    const found = route(request.method ?? '', request.url ?? '');
-    const outcome = await this.#receive(request, found).catch(unexpected);
-    const routeLabel = found instanceof MillraceError ? 'other' : 'postback';
-    if (outcome === 'gone') return this.#metrics.count(routeLabel, 499);
-    if (outcome === 'accepted') accept(response);
-    else refuse(response, outcome, !request.complete);
-    if (outcome instanceof MillraceError) this.#metrics.refused(outcome.code);
-    this.#metrics.count(routeLabel, response.statusCode);
+    const received = await this.#receiver.receive(request).catch(unexpected);
+    if (!received.answer) return this.#metrics.count(received.label, 499);
+    answer(received.answer);
+    this.#metrics.count(received.label, received.answer.status);
     this.#metrics.duration.observe((performance.now() - startedAt) / 1000);
-  }
-
-  /** From the request's head to the synced record, or why not. */
-  async #receive(
-    request: IncomingMessage,
-    found: Route | MillraceError,
-  ): Promise<'accepted' | 'gone' | MillraceError> {
-    if (request.rawHeaders.length / 2 > limits.headersMax) {
-      return fault('HEADERS_TOO_LARGE', { expected: `${limits.headersMax} headers` });
-    }
-    const read = await readBody(request, this.#budget);
-    if (read === undefined) return 'gone';
-    if (read instanceof MillraceError) return read;
-    try {
-      if (found instanceof MillraceError) return found;
-      const body = await decodeBody(read.bytes, request.headers['content-encoding']);
-      if (body instanceof MillraceError) return body;
-      return await this.#store(request, found, body);
-    } finally {
-      this.#budget.give(read.budgetBytes);
-    }
-  }
-
-  async #store(
-    request: IncomingMessage,
-    { database, table, keyQuery }: Route,
-    body: Buffer,
-  ): Promise<'accepted' | MillraceError> {
-    // Node joins what is repeated: a string, or nothing.
-    const keyHeader = request.headers['x-td-write-key'] as string | undefined;
-    const receivedAtMs = this.#options.clock.nowMs();
-    const postback = readPostback({ database, table, keyHeader, keyQuery, body }, receivedAtMs);
-    if (postback instanceof MillraceError) return postback;
-    this.#metrics.received.inc();
-    try {
-      await this.#options.log.append(encodeEnvelope(postback));
-    } catch (error) {
-      if (error instanceof MillraceError) return error;
-      this.#options.logger.error({ error: messageOf(error) }, 'append failed');
-      throw error;
-    }
-    this.#metrics.durable.inc();
-    return 'accepted';
   }
 }
 
@@ -145,18 +167,18 @@ function unexpected(error: unknown): never {
 
 /** Answers what Node's parser refused, if it can still be answered; returns the status. */
 function answerClientError(error: NodeJS.ErrnoException, socket: Socket): number {
-  const refusal = clientFault(error);
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return 499;
   }
-  const text = refusalText(refusal);
+  const { status, type, body: bytes } = refusal(clientFault(error));
+  const body = String(bytes);
   socket.end(
-    `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\n` +
-      `Content-Type: application/json\r\nDate: ${httpDate()}\r\n` +
-      `Content-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`,
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n` +
+      `Content-Type: ${type}\r\nDate: ${httpDate()}\r\nX-Content-Type-Options: nosniff\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
-  return refusal.status;
+  return status;
 }
 
 function clientFault(error: NodeJS.ErrnoException): MillraceError {

@@ -2,16 +2,18 @@
  * HTTP in, acknowledgement out.
  *
  * Promises
- *  1. 200 is written only after the log says that the event is on disk.
+ *  1. A success is written only after the log says that every event of the request is on disk.
  *  2. What is answered otherwise is not stored; only a connection that was cut leaves it open.
  *  3. No input crashes the process, hangs a connection or grows memory without bound.
  *
  * Invariants
- *  1. The edge knows no keys, tables or rows: any key gets the answer that a right one gets.
- *  2. Every refusal is an entry of the error catalogue, as JSON `{"error": "…"}`.
+ *  1. What a request means is the wire's; the edge moves bytes. It knows no tables and no rows, and
+ *     asks of a key only what its owner wants asked at once (`KeyPolicy`).
+ *  2. Every refusal is an entry of the error catalogue, in the shape of its route's clients.
  *  3. Labels of metrics come from closed lists.
  *
- * Limits: `bodyBytesMax`, `headerBytesMax`, `headersMax`, `headersTimeoutMs`, `requestTimeoutMs`,
- * `keepAliveTimeoutMs`, `connectionsMax`, `bodyBytesInFlightMax`.
+ * Limits: `bodyBytesMax`, `batchBodyBytesMax`, `headerBytesMax`, `headersMax`, `headersTimeoutMs`,
+ * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `bodyBytesInFlightMax`,
+ * `http2StreamsMax`, `http2SessionMebibytesMax`.
  */
 export { Edge, type EdgeOptions } from './edge.ts';

@@ -1,4 +1,9 @@
 import type { FaultCode, Metrics } from '../base/index.ts';
+import type { RouteName } from '../wire/index.ts';
+
+export type RouteLabel = RouteName | 'page' | 'other' | 'malformed';
+
+export type EdgeMetrics = ReturnType<typeof edgeMetrics>;
 
 /** What an edge counts. `code` takes the statuses of the catalogue, and 499: the sender left. */
 export function edgeMetrics(metrics: Metrics, bodyBytes: () => number) {
@@ -18,7 +23,7 @@ export function edgeMetrics(metrics: Metrics, bodyBytes: () => number) {
       'From the head of a request to its answer.',
       [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30],
     ),
-    count: (route: 'postback' | 'other' | 'malformed', code: number) => {
+    count: (route: RouteLabel, code: number) => {
       requests.inc({ route, code: String(code) });
     },
     refused: (reason: FaultCode) => refused.inc({ reason }),

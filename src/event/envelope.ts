@@ -1,8 +1,9 @@
 import { assert } from '../base/index.ts';
-import type { Postback } from './postback.ts';
+import { type Context, dialects, type Group, type Postback, type Submission } from './postback.ts';
 
 /*
- * The record of the log that holds one postback, little-endian:
+ * The record of the log that holds one request's events, little-endian. Version 1 is one event of
+ * the dialect `postback` with nothing beside it:
  *
  *   at  bytes
  *    0    1   version, 1
@@ -14,39 +15,133 @@ import type { Postback } from './postback.ts';
  *   44    d   database, ASCII
  *    …    t   table, ASCII
  *    …    …   body, to the end
+ *
+ * Version 2 is everything else:
+ *
+ *    0    1   version, 2
+ *    1    1   dialect, its number
+ *    2    2   0
+ *    4   40   as above
+ *   44    4   length of the context, c
+ *   48    c   context, JSON
+ *    …        groups, to the end, each:
+ *         1   d
+ *         1   t
+ *         4   number of events
+ *         d   database
+ *         t   table
+ *         …   for each event: 4 bytes of length, then the body
  */
-const version = 1;
+const single = 1;
+const many = 2;
 const fixedBytes = 44;
+const groupBytes = 6;
+const lengthBytes = 4;
 
-export function encodeEnvelope(postback: Postback): Buffer {
-  const { database, table, fingerprint, receivedAtMs, body } = postback;
-  assert(fingerprint.length === 32, 'a fingerprint has 32 bytes');
-  assert(database.length <= 255 && table.length <= 255, 'a name has its limit');
-  const bodyAt = fixedBytes + database.length + table.length;
+/** An event of a record, and where it stands in it: no two of a record stand at the same place. */
+export type Placed = { readonly at: number; readonly postback: Postback };
+
+export function encodeSubmission(submission: Submission): Buffer {
+  const [group, ...rest] = submission.groups;
+  const [body, ...others] = group?.bodies ?? [];
+  assert(group && body, 'a submission has an event');
+  const isPlain = submission.dialect === 'postback' && Object.keys(submission.context).length === 0;
+  return isPlain && rest.length === 0 && others.length === 0
+    ? encodeSingle(submission, group, body)
+    : encodeMany(submission);
+}
+
+/** The events of a record of the log; their bodies are views into `bytes`. */
+export function decodeSubmission(bytes: Buffer): readonly Placed[] {
+  assert(bytes[0] === single || bytes[0] === many, 'an envelope of a known version');
+  return bytes[0] === single ? [decodeSingle(bytes)] : decodeMany(bytes);
+}
+
+function encodeSingle(submission: Submission, { database, table }: Group, body: Buffer): Buffer {
+  const tableAt = fixedBytes + database.length;
+  const bodyAt = tableAt + table.length;
   const bytes = Buffer.allocUnsafe(bodyAt + body.length);
-  bytes[0] = version;
+  writeFixed(bytes, submission);
+  bytes[0] = single;
   bytes[1] = database.length;
   bytes[2] = table.length;
   bytes[3] = 0;
-  bytes.writeBigUInt64LE(BigInt(receivedAtMs), 4);
-  bytes.set(fingerprint, 12);
   bytes.write(database, fixedBytes, 'latin1');
-  bytes.write(table, fixedBytes + database.length, 'latin1');
+  bytes.write(table, tableAt, 'latin1');
   bytes.set(body, bodyAt);
   return bytes;
 }
 
-/** The postback in a record of the log; its parts are views into `bytes`. */
-export function decodeEnvelope(bytes: Buffer): Postback {
-  assert(bytes[0] === version, `an envelope of version ${version}`);
+function decodeSingle(bytes: Buffer): Placed {
   const tableAt = fixedBytes + (bytes[1] ?? 0);
   const bodyAt = tableAt + (bytes[2] ?? 0);
   assert(bodyAt <= bytes.length, 'an envelope is whole');
+  const database = bytes.toString('latin1', fixedBytes, tableAt);
+  const table = bytes.toString('latin1', tableAt, bodyAt);
+  const shared = { ...readFixed(bytes), dialect: 'postback', context: {}, index: 0 } as const;
+  return { at: 0, postback: { ...shared, database, table, body: bytes.subarray(bodyAt) } };
+}
+
+function encodeMany(submission: Submission): Buffer {
+  const context = Buffer.from(JSON.stringify(submission.context));
+  const head = Buffer.alloc(fixedBytes + lengthBytes);
+  writeFixed(head, submission);
+  head[0] = many;
+  head[1] = dialects.indexOf(submission.dialect);
+  head.writeUInt32LE(context.length, fixedBytes);
+  const parts: Buffer[] = [head, context];
+  for (const { database, table, bodies } of submission.groups) {
+    const group = Buffer.alloc(groupBytes);
+    group[0] = database.length;
+    group[1] = table.length;
+    group.writeUInt32LE(bodies.length, 2);
+    parts.push(group, Buffer.from(database + table, 'latin1'));
+    for (const body of bodies) {
+      const length = Buffer.alloc(lengthBytes);
+      length.writeUInt32LE(body.length);
+      parts.push(length, body);
+    }
+  }
+  return Buffer.concat(parts);
+}
+
+function decodeMany(bytes: Buffer): readonly Placed[] {
+  const dialect = dialects[bytes[1] ?? 255];
+  assert(dialect, 'a known dialect');
+  let at = fixedBytes + lengthBytes + bytes.readUInt32LE(fixedBytes);
+  const context = JSON.parse(bytes.toString('utf8', fixedBytes + lengthBytes, at)) as Context;
+  const shared = { ...readFixed(bytes), dialect, context };
+  const placed: Placed[] = [];
+  while (at < bytes.length) {
+    const tableAt = at + groupBytes + bytes.readUInt8(at);
+    const end = tableAt + bytes.readUInt8(at + 1);
+    const database = bytes.toString('latin1', at + groupBytes, tableAt);
+    const table = bytes.toString('latin1', tableAt, end);
+    let left = bytes.readUInt32LE(at + 2);
+    for (at = end; left > 0; left -= 1) {
+      const bodyAt = at + lengthBytes;
+      const bodyEnd = bodyAt + bytes.readUInt32LE(at);
+      assert(bodyEnd <= bytes.length, 'an envelope is whole');
+      const body = bytes.subarray(bodyAt, bodyEnd);
+      placed.push({ at, postback: { ...shared, database, table, body, index: placed.length } });
+      at = bodyEnd;
+    }
+  }
+  return placed;
+}
+
+function writeFixed(bytes: Buffer, { receivedAtMs, fingerprint, groups }: Submission): void {
+  assert(fingerprint.length === 32, 'a fingerprint has 32 bytes');
+  for (const { database, table } of groups) {
+    assert(database.length <= 255 && table.length <= 255, 'a name has its limit');
+  }
+  bytes.writeBigUInt64LE(BigInt(receivedAtMs), 4);
+  bytes.set(fingerprint, 12);
+}
+
+function readFixed(bytes: Buffer): Pick<Submission, 'receivedAtMs' | 'fingerprint'> {
   return {
-    database: bytes.toString('latin1', fixedBytes, tableAt),
-    table: bytes.toString('latin1', tableAt, bodyAt),
-    fingerprint: bytes.subarray(12, fixedBytes),
     receivedAtMs: Number(bytes.readBigUInt64LE(4)),
-    body: bytes.subarray(bodyAt),
+    fingerprint: bytes.subarray(12, fixedBytes),
   };
 }

@@ -39,6 +39,25 @@ export function membersOf(text: string): readonly Member[] {
   return members;
 }
 
+/**
+ * The elements of a JSON array, each as it was written.
+ * @param text valid JSON, an array; anything else is a bug.
+ */
+export function elementsOf(text: string): readonly string[] {
+  const elements: string[] = [];
+  let at = skipSpace(text, 0);
+  assert(text.charCodeAt(at) === bracketOpen, 'the batch is an array');
+  at = skipSpace(text, at + 1);
+  while (text.charCodeAt(at) !== bracketClose) {
+    if (text.charCodeAt(at) === comma) at = skipSpace(text, at + 1);
+    const end = valueEnd(text, at);
+    elements.push(text.slice(at, end));
+    at = skipSpace(text, end);
+    assert(at < text.length, 'the array is closed');
+  }
+  return elements;
+}
+
 function kindOf(value: string): Member['kind'] {
   switch (value.charCodeAt(0)) {
     case quote:
@@ -85,7 +104,7 @@ function valueEnd(text: string, from: number): number {
   let at = from;
   for (; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
-    if (code === comma || code === braceClose || code <= 0x20) break;
+    if (code === comma || code === braceClose || code === bracketClose || code <= 0x20) break;
   }
   return at;
 }

@@ -1,69 +1,57 @@
-import { isUtf8 } from 'node:buffer';
-import { fault, limits, MillraceError } from '../base/index.ts';
-import { fingerprintOf } from './key.ts';
-import { checkDatabase, checkTable } from './names.ts';
+/**
+ * How a client wrote an event: it says which rules make a row of it. The order is that of the
+ * numbers in the log.
+ */
+export const dialects = [
+  'postback',
+  'query',
+  'js',
+  'ingest',
+  'ingest_js',
+  'ingest_mobile',
+  'keen',
+] as const;
 
-/** One accepted event, as it goes into the log. */
-export type Postback = {
-  readonly database: string;
-  readonly table: string;
+export type Dialect = (typeof dialects)[number];
+
+/** What a request said beside its bodies, as far as its rows need it. */
+export type Context = {
+  /** Address of the sender, for `td_ip`. */
+  readonly ip?: string;
+  /** Header User-Agent, for `td_ua`, `td_browser`, `td_os` and their versions. */
+  readonly userAgent?: string;
+  /** The visitor's id across sites, for `td_global_id`. */
+  readonly globalId?: string;
+  /** `time` of the query, from the JavaScript SDK; UNIX seconds as sent. */
+  readonly time?: string;
+  /** `td_record_time` of the query. */
+  readonly recordTime?: string;
+  /** Header Idempotency-Key. */
+  readonly idempotencyKey?: string;
+};
+
+/** The events of one request: durable together, or not at all. */
+export type Submission = {
+  readonly dialect: Dialect;
+  readonly receivedAtMs: number;
   /** SHA-256 of the write key. */
   readonly fingerprint: Buffer;
-  readonly receivedAtMs: number;
-  /** The record: a JSON object in UTF-8, byte for byte as it was sent, after decoding. */
-  readonly body: Buffer;
+  readonly context: Context;
+  readonly groups: readonly Group[];
 };
 
-/** The parts of an HTTP request that make a postback; the body is decoded. */
-export type PostbackRequest = {
-  /** As in the path, percent-decoded. */
+/** Events for one table. */
+export type Group = {
   readonly database: string;
   readonly table: string;
-  /** Header `X-TD-Write-Key`. */
-  readonly keyHeader: string | undefined;
-  /** Query parameter `td_write_key`; the header takes precedence. */
-  readonly keyQuery: string | undefined;
-  readonly body: Buffer;
+  /** Each a JSON object in UTF-8, byte for byte as it was sent, after decoding. */
+  readonly bodies: readonly Buffer[];
 };
 
-/** Decodes one request of Postback v1: `POST /postback/v3/event/{database}/{table}`. */
-export function readPostback(
-  request: PostbackRequest,
-  receivedAtMs: number,
-): Postback | MillraceError {
-  const address = readAddress(request);
-  if (address instanceof MillraceError) return address;
-  const wrong = checkRecord(request.body);
-  return wrong ?? { ...address, receivedAtMs, body: request.body };
-}
-
-type Address = Pick<Postback, 'database' | 'table' | 'fingerprint'>;
-
-function readAddress(request: PostbackRequest): Address | MillraceError {
-  const database = checkDatabase(request.database);
-  if (database instanceof MillraceError) return database;
-  const table = checkTable(request.table);
-  if (table instanceof MillraceError) return table;
-  const key = request.keyHeader || request.keyQuery;
-  if (!key) return fault('MISSING_KEY');
-  const keyBytes = Buffer.byteLength(key);
-  if (keyBytes > limits.keyBytesMax) {
-    return fault('BAD_KEY_FORM', { seen: keyBytes, expected: limits.keyBytesMax });
-  }
-  return { database, table, fingerprint: fingerprintOf(key) };
-}
-
-function checkRecord(body: Buffer): MillraceError | undefined {
-  if (body.length === 0) return fault('MISSING_BODY');
-  if (!isUtf8(body)) return fault('BAD_UTF8');
-  let value: unknown;
-  try {
-    value = JSON.parse(body.toString('utf8'));
-  } catch (error) {
-    return fault('BAD_JSON', { seen: (error as Error).message.slice(0, 160) }, error);
-  }
-  if (value === null) return fault('NOT_AN_OBJECT', { seen: 'null' });
-  if (Array.isArray(value)) return fault('NOT_AN_OBJECT', { seen: 'array' });
-  if (typeof value !== 'object') return fault('NOT_AN_OBJECT', { seen: typeof value });
-  return undefined;
-}
+/** One accepted event, as it comes out of the log. */
+export type Postback = Omit<Submission, 'groups'> &
+  Omit<Group, 'bodies'> & {
+    readonly body: Buffer;
+    /** Its place in its request, from 0. */
+    readonly index: number;
+  };

@@ -10,6 +10,10 @@ const entrySchema = z.strictObject({
   database: z.string().min(1),
   /** A table's name; absent for any. */
   table: z.string().min(1).optional(),
+  /** Origins of the pages that may use it, such as https://shop.example; absent for any. */
+  origins: z.array(z.string()).optional(),
+  /** Whether a request that it may not make is refused at once, instead of quarantined. */
+  strict: z.boolean().optional(),
   /** ISO 8601, UTC. */
   createdAt: z.string(),
   /** ISO 8601, UTC; absent while the key is in force. */

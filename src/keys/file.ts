@@ -45,7 +45,7 @@ export function parseKeys(path: string, text: string): readonly KeyEntry[] {
  */
 export async function createKey(
   dataDirectory: string,
-  scope: { database: string; table?: string; name?: string },
+  scope: Pick<KeyEntry, 'database' | 'table' | 'origins' | 'strict'> & { readonly name?: string },
   ids: Ids,
   nowMs: number,
 ): Promise<{ readonly key: string; readonly entry: KeyEntry }> {
@@ -57,6 +57,8 @@ export async function createKey(
     fingerprint: fingerprintOf(key).toString('hex'),
     database: scope.database,
     ...(scope.table === undefined ? {} : { table: scope.table }),
+    ...(scope.origins === undefined ? {} : { origins: scope.origins }),
+    ...(scope.strict === undefined ? {} : { strict: scope.strict }),
     createdAt: new Date(nowMs).toISOString(),
   };
   await change(dataDirectory, (keys) => {

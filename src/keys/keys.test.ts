@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -63,6 +63,18 @@ describe('keys', () => {
     await rm(join(data, 'keys.json'));
     await ring.refresh();
     expect(ring.find(entry.fingerprint)).toEqual(entry);
+  });
+
+  test('a file that cannot be read is as a bad one', async () => {
+    const { entry } = await create('shop');
+    const ring = new KeyRing(data, logger);
+    await ring.refresh();
+    await rm(join(data, 'keys.json'));
+    await mkdir(join(data, 'keys.json'));
+    await ring.refresh();
+    expect(ring.find(entry.fingerprint)).toEqual(entry);
+    const late = new KeyRing(data, logger);
+    await expect(late.refresh()).rejects.toMatchObject({ code: 'BAD_KEYS_FILE' });
   });
 
   test('a bad file at the start is a fault, not a server without keys', async () => {

@@ -1,5 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
-import { type Logger, messageOf } from '../base/index.ts';
+import { fault, type Logger, messageOf, type MillraceError } from '../base/index.ts';
 import type { KeyEntry } from './entry.ts';
 import { keysPath, parseKeys } from './file.ts';
 
@@ -19,23 +19,24 @@ export class KeyRing {
   /**
    * Reads the file again if it was changed. One that is bad or gone leaves the last good one in
    * force; a missing one at the start is one without keys.
-   * @throws BAD_KEYS_FILE when there was no good one yet: without keys every event looks unknown;
-   *   what the system says when the file cannot be read
+   * @throws BAD_KEYS_FILE when there was no good one yet: without keys every event looks unknown
    */
   async refresh(): Promise<void> {
-    const version = await this.#version();
-    if (version === undefined && this.#keys === undefined) return;
-    if (this.#seen === (version ?? 'gone')) return;
-    const text = version === undefined ? '' : await readFile(this.#path, 'utf8');
+    let version = 'unreadable';
     try {
+      version = (await this.#version()) ?? 'gone';
+      if (version === 'gone' && this.#keys === undefined) return;
+      if (this.#seen === version) return;
+      const text = version === 'gone' ? '' : await this.#text();
       const keys = parseKeys(this.#path, text);
       this.#keys = new Map(keys.map((key) => [key.fingerprint, key]));
     } catch (error) {
       if (this.#keys === undefined) throw error;
+      if (this.#seen === version) return;
       const message = 'keys.json is not readable: the last good one stays in force';
       this.#logger.error({ path: this.#path, error: messageOf(error) }, message);
     }
-    this.#seen = version ?? 'gone';
+    this.#seen = version;
   }
 
   /** The key with a fingerprint (hexadecimal), revoked or not. */
@@ -50,7 +51,19 @@ export class KeyRing {
       return `${mtimeNs}-${ino}-${size}`;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
+      throw unreadable(this.#path, error);
     }
   }
+
+  async #text(): Promise<string> {
+    try {
+      return await readFile(this.#path, 'utf8');
+    } catch (error) {
+      throw unreadable(this.#path, error);
+    }
+  }
+}
+
+function unreadable(path: string, error: unknown): MillraceError {
+  return fault('BAD_KEYS_FILE', { seen: path, reason: messageOf(error) }, error);
 }

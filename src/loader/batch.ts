@@ -1,10 +1,14 @@
 import { limits } from '../base/index.ts';
-import { decodeEnvelope, type Postback } from '../event/index.ts';
+import { decodeSubmission, type EventRecord, type Postback, readRecord } from '../event/index.ts';
 import { type KeyRing, mayWrite } from '../keys/index.ts';
 import type { ReadRecord } from '../log/index.ts';
 import { type QuarantineReason, type QuarantineRow, receiptText } from '../store/index.ts';
-import type { Store, StoreBatch, TableBatch } from '../store/index.ts';
+import type { EventId, Store, StoreBatch, TableBatch } from '../store/index.ts';
+import { digestOf, eventId, idText } from './ids.ts';
 import { type Source, TablePlan } from './plan.ts';
+
+/** An event on its way; with an `id` it may be a repeat. */
+type Draft = { readonly source: Source; readonly record: EventRecord; readonly id?: EventId };
 
 /** Records on their way into one transaction: rows by table, and what goes to quarantine. */
 export class Batch {
@@ -13,6 +17,10 @@ export class Batch {
   readonly #plans = new Map<string, TablePlan>();
   readonly #quarantine: QuarantineRow[] = [];
   readonly #faults: unknown[] = [];
+  /** Digests of the events whose ids were seen, in the store and in this batch. */
+  readonly #seen = new Map<string, bigint>();
+  /** Whether no event that is older waits elsewhere, so that ids may be forgotten. */
+  isLatest = false;
   #newTables = 0;
   #oldestReceivedAtMs = Number.POSITIVE_INFINITY;
   #events = 0;
@@ -35,38 +43,73 @@ export class Batch {
     return this.#quarantine;
   }
 
-  add(shard: number, record: ReadRecord): void {
-    const postback = decodeEnvelope(record.record);
-    const source = { shard, offset: record.offset, postback };
+  /** What went wrong in our own code, for the log. */
+  get faults(): readonly unknown[] {
+    return this.#faults;
+  }
+
+  /** Adds what was read from the log; asks the store which ids it knows. */
+  async add(parts: readonly { shard: number; records: readonly ReadRecord[] }[]): Promise<void> {
+    const drafts: Draft[] = [];
+    for (const { shard, records } of parts) {
+      for (const { offset, record } of records) {
+        for (const { at, postback } of decodeSubmission(record)) {
+          const draft = this.#draft({ shard, offset: offset + at, postback });
+          if (draft) drafts.push(draft);
+        }
+      }
+    }
+    const ids = drafts.flatMap(({ id }) => (id ? [id] : []));
+    for (const seen of await this.#store.seen(ids)) this.#seen.set(idText(seen), seen.digest);
+    for (const draft of drafts) {
+      const reason = this.#attempt(() => this.#addRow(draft));
+      if (reason !== undefined) this.#quarantine.push(quarantineRow(draft.source, reason));
+    }
+  }
+
+  /** Reads one event, unless its place is in quarantine. */
+  #draft(source: Source): Draft | undefined {
+    const { postback } = source;
     this.#events += 1;
     this.#oldestReceivedAtMs = Math.min(this.#oldestReceivedAtMs, postback.receivedAtMs);
-    const reason = this.#refusal(postback);
-    const plan = reason ?? this.#planOf(postback);
-    const done = plan instanceof TablePlan ? this.#addRow(plan, source) : plan;
-    if (done !== 'added') this.#quarantine.push(quarantineRow(source, done));
+    let draft: Draft | undefined;
+    const reason =
+      keyRefusal(this.#keys, postback) ??
+      this.#attempt(() => {
+        const record = readRecord(postback);
+        const id = record.id === undefined ? {} : { id: eventId(postback, record.id) };
+        draft = { source, record, ...id };
+      });
+    if (reason !== undefined) this.#quarantine.push(quarantineRow(source, reason));
+    return draft;
   }
 
   /** A bug in here may cost one event its row, but never the others theirs. */
-  #addRow(plan: TablePlan, source: Source): 'added' | QuarantineReason {
+  #attempt(work: () => QuarantineReason | void): QuarantineReason | undefined {
     try {
-      plan.add(source);
-      return 'added';
+      return work() ?? undefined;
     } catch (error) {
       this.#faults.push(error);
       return 'unloadable';
     }
   }
 
-  /** What went wrong in our own code, for the log. */
-  get faults(): readonly unknown[] {
-    return this.#faults;
-  }
-
-  #refusal({ database, table, fingerprint }: Postback): QuarantineReason | undefined {
-    const key = this.#keys.find(fingerprint.toString('hex'));
-    if (!key) return 'unknown_key';
-    if (key.revokedAt !== undefined) return 'key_revoked';
-    return mayWrite(key, database, table) ? undefined : 'key_not_allowed';
+  #addRow({ source, record, id }: Draft): QuarantineReason | undefined {
+    const plan = this.#planOf(source.postback);
+    if (!(plan instanceof TablePlan)) return plan;
+    if (!id) {
+      plan.add(source, record);
+      return undefined;
+    }
+    const digest = digestOf(source.postback);
+    const seen = this.#seen.get(idText(id));
+    if (seen === digest) plan.addDuplicate();
+    else if (seen !== undefined) return 'id_reused';
+    else {
+      plan.add(source, record, { ...id, digest });
+      this.#seen.set(idText(id), digest);
+    }
+    return undefined;
   }
 
   #planOf({ database, table }: Postback): TablePlan | QuarantineReason {
@@ -86,7 +129,7 @@ export class Batch {
   /** What the store is to write. */
   storeBatch(cursors: ReadonlyMap<number, number>): StoreBatch {
     const tables = [...this.#plans.values()].map((plan) => plan.batch());
-    return { tables, quarantine: this.#quarantine, cursors };
+    return { ...this.#rest(cursors), tables, quarantine: this.#quarantine };
   }
 
   /**
@@ -105,7 +148,12 @@ export class Batch {
       }
     }
     const changed = quarantine.length > this.#quarantine.length;
-    return changed ? { tables, quarantine, cursors } : undefined;
+    return changed ? { ...this.#rest(cursors), tables, quarantine } : undefined;
+  }
+
+  #rest(cursors: ReadonlyMap<number, number>): Pick<StoreBatch, 'cursors' | 'forgetBeforeMs'> {
+    const forgetBeforeMs = this.#oldestReceivedAtMs - limits.idsKeptMs;
+    return { cursors, forgetBeforeMs: this.isLatest ? forgetBeforeMs : 0 };
   }
 
   /** The rows that cannot be read, by halving. */
@@ -119,6 +167,17 @@ export class Batch {
   }
 }
 
+/** Why an event's key gives it no row; undefined if it does. */
+export function keyRefusal(
+  keys: KeyRing,
+  { database, table, fingerprint }: Postback,
+): QuarantineReason | undefined {
+  const key = keys.find(fingerprint.toString('hex'));
+  if (!key) return 'unknown_key';
+  if (key.revokedAt !== undefined) return 'key_revoked';
+  return mayWrite(key, database, table) ? undefined : 'key_not_allowed';
+}
+
 function quarantineRow(source: Source, reason: QuarantineReason): QuarantineRow {
   const { shard, offset, postback } = source;
   return {
@@ -128,6 +187,8 @@ function quarantineRow(source: Source, reason: QuarantineReason): QuarantineRow 
     table: postback.table,
     reason,
     fingerprint: postback.fingerprint.toString('hex'),
+    dialect: postback.dialect,
+    context: JSON.stringify(postback.context),
     body: postback.body.toString('utf8'),
   };
 }

@@ -2,8 +2,9 @@
  * From the log to the store, at its own pace.
  *
  * Promises
- *  1. Every record of the log becomes a row of its table or a row of `millrace.quarantine`, once:
- *     rows, quarantine and cursor of a batch are one transaction.
+ *  1. Every event of the log becomes a row of its table or a row of `millrace.quarantine`, once:
+ *     rows, quarantine, ids and cursor of a batch are one transaction. A repeat of an event, known
+ *     by its id, is counted instead; another event with its id goes to quarantine.
  *  2. One event never holds up, fails or changes another.
  *  3. A segment is dropped only after the store's transaction holds the cursor behind it.
  *
@@ -12,7 +13,8 @@
  *  2. A key that was created before an event was acknowledged is known when the event is loaded.
  *  3. A batch that failed is read anew; nothing of it is remembered.
  *
- * Limits: `batchBytesMax`, `loadEveryMs`, `loadRetryMsMax`, `columnsMax`, `tablesMax`.
+ * Limits: `batchBytesMax`, `loadEveryMs`, `loadRetryMsMax`, `columnsMax`, `tablesMax`, `idsKeptMs`,
+ * `alarmLinesMax`.
  */
 export { Loader } from './loader.ts';
 export type { LoaderStatus } from './status.ts';

@@ -11,7 +11,9 @@ import { assert, sleep } from '../base/index.ts';
 import type { KeyRing } from '../keys/index.ts';
 import type { Damage, LogReader, ReadRecord } from '../log/index.ts';
 import type { Store, StoreBatch } from '../store/index.ts';
+import { AuthAlarm } from './alarm.ts';
 import { Batch } from './batch.ts';
+import { explain } from './explain.ts';
 import { loaderMetrics } from './metrics.ts';
 import type { LoaderStatus } from './status.ts';
 
@@ -34,6 +36,8 @@ type Shard = {
   cursor: number;
   /** On disk, as the edge says. */
   durable: number;
+  /** Whether the edge has said so yet. */
+  isKnown: boolean;
   /** Nothing is loaded any more: the log is not the one that the cursor belongs to. */
   isHalted: boolean;
 };
@@ -49,6 +53,7 @@ export class Loader {
   readonly #options: LoaderOptions;
   readonly #shards: ReadonlyMap<number, Shard>;
   readonly #metrics: ReturnType<typeof loaderMetrics>;
+  readonly #alarm: AuthAlarm;
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
   #waiters: Waiter[] = [];
@@ -61,9 +66,10 @@ export class Loader {
     this.#options = options;
     const shards = [...options.readers].map(([shard, reader]): [number, Shard] => {
       const cursor = options.store.cursors.get(shard) ?? reader.firstOffset;
-      return [shard, { shard, reader, cursor, durable: cursor, isHalted: false }];
+      return [shard, { shard, reader, cursor, durable: cursor, isKnown: false, isHalted: false }];
     });
     this.#shards = new Map(shards);
+    this.#alarm = new AuthAlarm(options.logger);
     this.#metrics = loaderMetrics(options.metrics, () => this.status());
   }
 
@@ -81,6 +87,7 @@ export class Loader {
   durable(shard: number, offset: number): void {
     const known = this.#shards.get(shard);
     assert(known, `shard ${shard} is known`);
+    known.isKnown = true;
     if (offset < known.cursor) {
       this.#halt(known, `the log ends at ${offset}, before what was loaded (${known.cursor})`);
     }
@@ -103,6 +110,12 @@ export class Loader {
       this.#answerWaiters();
       this.#wake();
     });
+  }
+
+  /** What a record of the log would become if it were loaded now. Stores nothing. */
+  explain(record: Buffer): ReturnType<typeof explain> {
+    const { store, keys } = this.#options;
+    return explain(store, keys, record);
   }
 
   #halt(shard: Shard, why: string): void {
@@ -188,6 +201,7 @@ export class Loader {
     const startedAt = performance.now();
     const written = await this.#commit(batch, cursors);
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
+    this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: batch.quarantined.length }, 'loaded');
     this.#behindSinceMs = this.#isBehind() ? batch.oldestReceivedAtMs : undefined;
     this.#answerWaiters();
@@ -212,12 +226,13 @@ export class Loader {
     }
     // Only now: a key that an acknowledged event was sent with is in the file by this time.
     await this.#options.keys.refresh();
-    for (const { shard, records } of parts) for (const record of records) batch.add(shard, record);
+    await batch.add(parts);
     return cursors;
   }
 
   async #commit(batch: Batch, cursors: ReadonlyMap<number, number>): Promise<StoreBatch> {
     const { store, logger } = this.#options;
+    batch.isLatest = this.#isLatest(cursors);
     let written: StoreBatch = batch.storeBatch(cursors);
     try {
       await store.commit(written);
@@ -234,6 +249,13 @@ export class Loader {
       if (known) known.cursor = next;
     }
     return written;
+  }
+
+  /** Whether nothing older than a batch can be waiting in another shard. */
+  #isLatest(cursors: ReadonlyMap<number, number>): boolean {
+    return [...this.#shards.values()].every(({ shard, cursor, durable, isKnown }) => {
+      return isKnown && (cursors.get(shard) ?? cursor) >= durable;
+    });
   }
 
   #reportDamage(shard: number, damage: readonly Damage[]): void {

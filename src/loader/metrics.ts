@@ -9,7 +9,7 @@ const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
   const committed = metrics.counter(
     'millrace_events_committed_total',
-    'Events committed to the store, as rows or in quarantine.',
+    'Events settled in the store: rows, quarantine and repeats.',
   );
   const quarantined = metrics.counter(
     'millrace_events_quarantined_total',
@@ -19,6 +19,10 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
   const unknownKey = metrics.counter(
     'millrace_unknown_key_events_total',
     'Events whose key nobody has made.',
+  );
+  const deduplicated = metrics.counter(
+    'millrace_events_deduplicated_total',
+    'Repeats of events that are in their table; not stored again.',
   );
   const rows = metrics.histogram(
     'millrace_loader_batch_rows',
@@ -35,6 +39,35 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
     'From receipt to queryable, of the oldest event of each transaction.',
     seconds,
   );
+  lagMetrics(metrics, status);
+  let remainder = 0;
+  metrics.gauge(
+    'millrace_conservation_remainder',
+    'Events read from the log that became neither a row, nor quarantine, nor a repeat. Must be 0.',
+    () => remainder,
+  );
+  return {
+    failures: metrics.counter('millrace_loader_failures_total', 'Loads that failed.'),
+    damagedBytes: metrics.counter('millrace_wal_damaged_bytes_total', 'Damage found in the log.'),
+    observe: (batch: Batch, written: StoreBatch, commitMs: number, nowMs: number) => {
+      if (batch.events === 0) return;
+      for (const { reason } of written.quarantine) {
+        quarantined.inc({ reason });
+        if (reason === 'unknown_key') unknownKey.inc();
+      }
+      const tableRows = written.tables.reduce((sum, { lines }) => sum + lines.length, 0);
+      const repeats = written.tables.reduce((sum, { duplicates }) => sum + duplicates, 0);
+      deduplicated.inc(repeats);
+      remainder += batch.events - tableRows - repeats - written.quarantine.length;
+      committed.inc(batch.events);
+      rows.observe(batch.events);
+      commit.observe(commitMs / 1000);
+      latency.observe((nowMs - batch.oldestReceivedAtMs) / 1000);
+    },
+  };
+}
+
+function lagMetrics(metrics: Metrics, status: () => LoaderStatus): void {
   const lagSeconds = () => status().lagMs / 1000;
   metrics.gauge(
     'millrace_wal_oldest_unloaded_seconds',
@@ -48,27 +81,4 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
   metrics.gauge('millrace_wal_segments', 'Segments on disk.', () =>
     status().shards.reduce((sum, { segments }) => sum + segments, 0),
   );
-  let remainder = 0;
-  metrics.gauge(
-    'millrace_conservation_remainder',
-    'Events read from the log that became neither a row nor quarantine. Must be 0.',
-    () => remainder,
-  );
-  return {
-    failures: metrics.counter('millrace_loader_failures_total', 'Loads that failed.'),
-    damagedBytes: metrics.counter('millrace_wal_damaged_bytes_total', 'Damage found in the log.'),
-    observe: (batch: Batch, written: StoreBatch, commitMs: number, nowMs: number) => {
-      if (batch.events === 0) return;
-      for (const { reason } of written.quarantine) {
-        quarantined.inc({ reason });
-        if (reason === 'unknown_key') unknownKey.inc();
-      }
-      const tableRows = written.tables.reduce((sum, { lines }) => sum + lines.length, 0);
-      remainder += batch.events - tableRows - written.quarantine.length;
-      committed.inc(batch.events);
-      rows.observe(batch.events);
-      commit.observe(commitMs / 1000);
-      latency.observe((nowMs - batch.oldestReceivedAtMs) / 1000);
-    },
-  };
 }

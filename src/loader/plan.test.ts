@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { limits } from '../base/index.ts';
-import { fingerprintOf } from '../event/index.ts';
+import { fingerprintOf, readRecord } from '../event/index.ts';
 import type { Column, ColumnType, TableSchema } from '../store/index.ts';
 import { hasLoneSurrogate } from './fit.ts';
 import { TablePlan } from './plan.ts';
@@ -17,8 +17,10 @@ function schema(columns: Readonly<Record<string, ColumnType>> = {}): TableSchema
 function add(plan: TablePlan, ...bodies: readonly string[]): void {
   bodies.forEach((body, index) => {
     const fingerprint = fingerprintOf('k');
-    const event = { database: 'shop', table: 'orders', fingerprint, receivedAtMs };
-    plan.add({ shard: 0, offset: index + 1, postback: { ...event, body: Buffer.from(body) } });
+    const event = { database: 'shop', table: 'orders', fingerprint, receivedAtMs, index: 0 };
+    const form = { dialect: 'postback', context: {} } as const;
+    const postback = { ...event, ...form, body: Buffer.from(body) };
+    plan.add({ shard: 0, offset: index + 1, postback }, readRecord(postback));
   });
 }
 

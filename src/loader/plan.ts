@@ -1,6 +1,7 @@
 import { limits } from '../base/index.ts';
-import { columnName, type Member, membersOf, type Postback, recordTime } from '../event/index.ts';
-import { type Column, receiptNumber, type TableBatch, type TableSchema } from '../store/index.ts';
+import { columnName, type EventRecord, type Member, type Postback } from '../event/index.ts';
+import { type Column, receiptNumber, type SeenId, type TableBatch } from '../store/index.ts';
+import type { TableSchema } from '../store/index.ts';
 import { fit, typeOf } from './fit.ts';
 
 /** An event and where it stands in the log. */
@@ -9,6 +10,16 @@ export type Source = {
   readonly offset: number;
   readonly postback: Postback;
 };
+
+/** Where a value goes: into a column, as the JSON text of its type, or to `_rescued_data`. */
+export type Place =
+  | {
+      readonly kind: 'column';
+      readonly column: Column;
+      readonly isNew: boolean;
+      readonly text: string;
+    }
+  | { readonly kind: 'rescued'; readonly why: string };
 
 type Draft = { column: Column; filledByRow: number };
 
@@ -23,6 +34,9 @@ export class TablePlan {
   readonly #columns: Map<string, Draft>;
   readonly #lines: string[] = [];
   readonly #rescued = new Map<string, number>();
+  /** By line. */
+  readonly #ids = new Map<number, SeenId>();
+  #duplicates = 0;
 
   constructor(before: TableSchema) {
     this.#before = before;
@@ -31,24 +45,38 @@ export class TablePlan {
     );
   }
 
-  /** Adds an event as a row. Every value is in a column or, exact, in `_rescued_data`. */
-  add(source: Source): void {
+  /**
+   * Adds an event as a row. Every value is in a column or, exact, in `_rescued_data`.
+   * @param seen its id, if a repeat of it is to be recognized.
+   * @param explain is told of each value.
+   */
+  add(
+    source: Source,
+    record: EventRecord,
+    seen?: Omit<SeenId, 'receivedAtMs'>,
+    explain?: (member: Member, place: Place) => void,
+  ): void {
     const { postback, shard, offset } = source;
-    const members = membersOf(postback.body.toString('utf8'));
-    const given = members.find(({ key }) => key === 'td_record_time');
-    const time = recordTime(given, postback.receivedAtMs);
-    let line = `{"_receipt":${receiptNumber(shard, offset)},"time":${time}`;
+    let line = `{"_receipt":${receiptNumber(shard, offset)},"time":${record.time}`;
     let rescued = '';
-    for (const member of members) {
+    for (const member of record.members) {
       if (member.kind === 'null') continue;
       const name = columnName(member.key);
-      const text = this.#place(name, member);
-      if (text !== undefined) line += `,"${name}":${text}`;
+      const place = this.#place(name, member);
+      explain?.(member, place);
+      if (place.kind === 'column') line += `,"${name}":${place.text}`;
       else rescued += `${rescued && ','}${JSON.stringify(member.key)}:${member.text}`;
     }
     if (rescued) line += `,"_rescued_data":${JSON.stringify(`{${rescued}}`)}`;
     this.#lines.push(`${line}}`);
     this.sources.push(source);
+    const { receivedAtMs } = postback;
+    if (seen) this.#ids.set(this.#lines.length - 1, { ...seen, receivedAtMs });
+  }
+
+  /** Counts a repeat of an event. */
+  addDuplicate(): void {
+    this.#duplicates += 1;
   }
 
   /** The batch; without the rows at `leaveOut`. */
@@ -59,28 +87,34 @@ export class TablePlan {
       columns: new Map([...this.#columns].map(([name, { column }]) => [name, column])),
       lines: this.#lines.filter((_, index) => !leaveOut.has(index)),
       rescued: this.#rescued,
+      duplicates: this.#duplicates,
+      ids: [...this.#ids].flatMap(([index, id]) => (leaveOut.has(index) ? [] : [id])),
     };
   }
 
-  /** The value as its column's JSON text; undefined if it must be rescued. */
-  #place(name: string, member: Member): string | undefined {
-    const draft = this.#columns.get(name) ?? this.#newColumn(name, member);
-    if (!draft) return undefined;
+  #place(name: string, member: Member): Place {
+    const known = this.#columns.get(name);
+    const draft = known ?? this.#newColumn(name, member);
+    if (typeof draft === 'string') return { kind: 'rescued', why: draft };
     const row = this.#lines.length;
     const fitted = fit(member, draft.column);
     if (draft.filledByRow === row || fitted.kind === 'misfit') {
       this.#rescued.set(name, (this.#rescued.get(name) ?? 0) + 1);
-      return undefined;
+      const isSecond = draft.filledByRow === row;
+      const why = isSecond ? 'a second value for the column' : `does not fit ${draft.column.type}`;
+      return { kind: 'rescued', why };
     }
     if (fitted.column) draft.column = { ...draft.column, ...fitted.column };
     draft.filledByRow = row;
-    return fitted.text;
+    return { kind: 'column', column: draft.column, isNew: !known, text: fitted.text };
   }
 
-  #newColumn(name: string, member: Member): Draft | undefined {
-    if (member.kind === 'null' || ownColumns.has(name)) return undefined;
-    if (this.#columns.size >= limits.columnsMax) return undefined;
-    if (name.length > limits.columnNameBytesMax) return undefined;
+  /** A new column, or why there is none. */
+  #newColumn(name: string, member: Member): Draft | string {
+    if (member.kind === 'null') return 'null makes no column';
+    if (ownColumns.has(name)) return 'the column is the server’s own';
+    if (this.#columns.size >= limits.columnsMax) return 'the table has all the columns it may have';
+    if (name.length > limits.columnNameBytesMax) return 'the name is too long';
     const column = { name, type: typeOf(member.kind), exactAsDouble: true };
     const draft = { column, filledByRow: -1 };
     this.#columns.set(name, draft);

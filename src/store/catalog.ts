@@ -4,9 +4,10 @@ import { type Column, type ColumnType, receiptSql, type TableSchema } from './ty
 /*
  * What is in the file besides the users' databases:
  *
- *   mr.tables     id, database, name, created_at, rows
+ *   mr.tables     id, database, name, created_at, rows, duplicates
  *   mr.columns    table_id, ordinal, name, type, exact_as_double, since, rescued
  *   mr.cursors    shard, next
+ *   mr.ids        high, low, digest, received_at: ids of events, to recognize repeats
  *   mr.hot_<id>   the rows of a table
  *   millrace.*    what users may read about all this
  *
@@ -36,6 +37,33 @@ CREATE VIEW millrace.columns AS
 COMMIT;
 `;
 
+/** What earlier versions lack, with how to tell; a new store gets it at once. */
+const upgrades = [
+  {
+    has: "FROM duckdb_tables() WHERE schema_name = 'mr' AND table_name = 'ids'",
+    sql: `
+BEGIN;
+CREATE TABLE mr.ids (high BIGINT, low BIGINT, digest BIGINT, received_at BIGINT);
+ALTER TABLE mr.tables ADD COLUMN duplicates BIGINT DEFAULT 0;
+ALTER TABLE millrace.quarantine ADD COLUMN dialect VARCHAR DEFAULT 'postback';
+ALTER TABLE millrace.quarantine ADD COLUMN context VARCHAR DEFAULT '{}';
+CREATE OR REPLACE VIEW millrace.tables AS
+  SELECT "database", name AS "table", rows, duplicates, created_at FROM mr.tables ORDER BY ALL;
+COMMIT;
+`,
+  },
+  {
+    has: "FROM duckdb_views() WHERE schema_name = 'millrace' AND view_name = 'auth_failures'",
+    sql: `
+CREATE VIEW millrace.auth_failures AS
+  SELECT key_fingerprint, reason, "database", "table", count(*) AS events,
+    min(received_at) AS first_at, max(received_at) AS last_at
+  FROM millrace.quarantine WHERE reason IN ('unknown_key', 'key_revoked', 'key_not_allowed')
+  GROUP BY ALL ORDER BY last_at DESC;
+`,
+  },
+];
+
 /** A table with the number of its hot rows' table. */
 export type StoredTable = TableSchema & { readonly id: number };
 
@@ -51,8 +79,11 @@ export function tableKey(database: string, table: string): string {
 /** Creates what is missing and reads what is there. */
 export async function openCatalog(duck: DuckWriter): Promise<Catalog> {
   const found = await duck.all("FROM duckdb_schemas() WHERE schema_name = 'mr'");
-  // Nothing is written to a store that exists: it must open on a full disk too.
+  // Nothing else is written to a store that exists: it must open on a full disk too.
   if (found.length === 0) await duck.run(create);
+  for (const { has, sql } of upgrades) {
+    if ((await duck.all(has)).length === 0) await duck.run(sql);
+  }
   const columns = new Map<number, Map<string, Column>>();
   for (const row of await duck.all('FROM mr.columns ORDER BY table_id, ordinal')) {
     const id = Number(row.table_id);
@@ -89,7 +120,7 @@ export function growth(before: StoredTable | undefined, after: StoredTable): rea
     sql.push(
       `CREATE SCHEMA IF NOT EXISTS "${database}"`,
       `CREATE TABLE ${hot} (time BIGINT, _rescued_data VARCHAR, _receipt BIGINT)`,
-      `INSERT INTO mr.tables VALUES (${id}, '${database}', '${table}', ${nowSql}, 0)`,
+      `INSERT INTO mr.tables VALUES (${id}, '${database}', '${table}', ${nowSql}, 0, 0)`,
     );
   }
   let ordinal = 0;

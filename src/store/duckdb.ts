@@ -71,16 +71,18 @@ export class DuckWriter {
     return reader.convertRowObjects(plain);
   }
 
-  /** Appends rows to a table, as part of the open transaction. Dates are given as ms. */
+  /** Appends rows to a table, as part of the open transaction, if there is one. */
   async append(
     schema: string,
     table: string,
-    rows: Iterable<readonly (string | Date)[]>,
+    rows: Iterable<readonly (string | Date | bigint)[]>,
+    catalog?: string,
   ): Promise<void> {
-    const appender = await this.#connection.createAppender(table, schema);
+    const appender = await this.#connection.createAppender(table, schema, catalog);
     for (const row of rows) {
       for (const value of row) {
         if (typeof value === 'string') appender.appendVarchar(value);
+        else if (typeof value === 'bigint') appender.appendBigInt(value);
         else appender.appendTimestamp(new DuckDBTimestampValue(BigInt(value.getTime()) * 1000n));
       }
       appender.endRow();

@@ -2,7 +2,7 @@
  * Rows kept: DuckDB, with tables that grow as events need.
  *
  * Promises
- *  1. `commit` makes rows, quarantine and cursors of a batch visible and durable together, or
+ *  1. `commit` makes rows, quarantine, ids and cursors of a batch visible and durable together, or
  *     nothing of them.
  *  2. A table is a view `database.table`; what it is made of can change without its readers.
  *  3. Users' SQL reads; it cannot write, load, configure or reach a file outside the store.
@@ -12,16 +12,18 @@
  *  2. The schema in memory is what the last committed transaction holds.
  *  3. Every line of a batch holds only columns of its table, each of a type that fits.
  *
- * Limits: `columnsMax`, `tablesMax`.
+ * Limits: `columnsMax`, `tablesMax`, `idsKeptMs`, `forgetIdsEveryMs`.
  */
 export { type DuckReader, type Plain, type RowSet } from './duckdb.ts';
 export {
   type Column,
   type ColumnType,
+  type EventId,
   type QuarantineReason,
   type QuarantineRow,
   receiptNumber,
   receiptText,
+  type SeenId,
   type Store,
   type StoreBatch,
   type TableBatch,

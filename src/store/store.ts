@@ -12,7 +12,8 @@ import {
   tableKey,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
-import type { QuarantineRow, Store, StoreBatch, TableBatch, TableStatus } from './types.ts';
+import type { EventId, QuarantineRow, SeenId, Store } from './types.ts';
+import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
 
 /**
  * Locks and opens the store below a data directory.
@@ -65,6 +66,7 @@ class DuckStore implements Store {
   readonly #tables: Map<string, StoredTable>;
   readonly #cursors: Map<number, number>;
   #stagingCount = 0;
+  #forgottenBeforeMs = 0;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -92,6 +94,7 @@ class DuckStore implements Store {
       await writer.run('BEGIN');
       for (const table of changed) await this.#writeTable(table);
       await this.#writeQuarantine(batch.quarantine);
+      await this.#writeIds(batch);
       for (const [shard, next] of batch.cursors) await this.#writeCursor(shard, next);
       await writer.run('COMMIT');
     } catch (error) {
@@ -155,9 +158,8 @@ class DuckStore implements Store {
         `INSERT INTO mr.hot_${batch.id} (${insertColumns(batch)}) ${selectLines(batch, path)}`,
       ),
     );
-    await writer.run(
-      `UPDATE mr.tables SET rows = rows + ${batch.lines.length} WHERE id = ${batch.id}`,
-    );
+    await writer.run(`UPDATE mr.tables SET rows = rows + ${batch.lines.length},
+      duplicates = duplicates + ${batch.duplicates} WHERE id = ${batch.id}`);
     for (const [column, count] of batch.rescued) {
       await writer.run(`UPDATE mr.columns SET rescued = rescued + ${count}
         WHERE table_id = ${batch.id} AND name = '${column}'`);
@@ -174,8 +176,46 @@ class DuckStore implements Store {
       row.reason,
       row.fingerprint,
       row.body,
+      row.dialect,
+      row.context,
     ]);
     await this.#parts.writer.append('millrace', 'quarantine', values);
+  }
+
+  async #writeIds({ tables, forgetBeforeMs }: StoreBatch): Promise<void> {
+    const ids = tables.flatMap((table) => table.ids);
+    if (ids.length === 0) return;
+    const rows = ids.map(({ high, low, digest, receivedAtMs }) => {
+      return [high, low, digest, BigInt(receivedAtMs)];
+    });
+    await this.#parts.writer.append('mr', 'ids', rows);
+    if (forgetBeforeMs < this.#forgottenBeforeMs + limits.forgetIdsEveryMs) return;
+    await this.#parts.writer.run(`DELETE FROM mr.ids WHERE received_at < ${forgetBeforeMs}`);
+    this.#forgottenBeforeMs = forgetBeforeMs;
+  }
+
+  async seen(ids: readonly EventId[]): Promise<readonly Omit<SeenId, 'receivedAtMs'>[]> {
+    if (ids.length === 0) return [];
+    const { checker } = this.#parts;
+    try {
+      await checker.run('CREATE OR REPLACE TEMP TABLE asked (high BIGINT, low BIGINT)');
+      await checker.append(
+        'main',
+        'asked',
+        ids.map(({ high, low }) => [high, low]),
+        'temp',
+      );
+      const rows = await checker.all(`
+        SELECT high::VARCHAR AS high, low::VARCHAR AS low, digest::VARCHAR AS digest
+        FROM mr.ids SEMI JOIN asked USING (high, low)`);
+      return rows.map(({ high, low, digest }) => ({
+        high: BigInt(high as string),
+        low: BigInt(low as string),
+        digest: BigInt(digest as string),
+      }));
+    } catch (error) {
+      throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
+    }
   }
 
   async #writeCursor(shard: number, next: number): Promise<void> {
@@ -216,13 +256,14 @@ class DuckStore implements Store {
 
   async tables(): Promise<readonly TableStatus[]> {
     const rows = await this.#parts.checker.all(`
-      SELECT t.database, t.name, t.rows, count(c.name) AS columns
+      SELECT t.database, t.name, t.rows, t.duplicates, count(c.name) AS columns
       FROM mr.tables t LEFT JOIN mr.columns c ON c.table_id = t.id GROUP BY ALL ORDER BY ALL`);
     return rows.map((row) => ({
       database: row.database as string,
       table: row.name as string,
       rows: Number(row.rows),
       columns: Number(row.columns),
+      duplicates: Number(row.duplicates),
     }));
   }
 

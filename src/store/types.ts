@@ -27,6 +27,24 @@ export type TableBatch = TableSchema & {
   readonly lines: readonly string[];
   /** Values that went to `_rescued_data`, by column name. */
   readonly rescued: ReadonlyMap<string, number>;
+  /** Repeats of events that are in the table: they are counted, and not stored again. */
+  readonly duplicates: number;
+  /** Ids of the events among `lines` that have one. */
+  readonly ids: readonly SeenId[];
+};
+
+/** An event's id within its table, as kept to recognize repeats. */
+export type EventId = {
+  /** The first 8 and the next 8 bytes of a hash of table and id. */
+  readonly high: bigint;
+  readonly low: bigint;
+};
+
+/** An id that was seen, with what it stood for. */
+export type SeenId = EventId & {
+  /** The first 8 bytes of a hash of the body: a repeat is the same event. */
+  readonly digest: bigint;
+  readonly receivedAtMs: number;
 };
 
 /** Why an event is in quarantine: a closed list. */
@@ -35,6 +53,7 @@ export type QuarantineReason =
   | 'key_not_allowed'
   | 'key_revoked'
   | 'too_many_tables'
+  | 'id_reused'
   | 'unloadable';
 
 export type QuarantineRow = {
@@ -45,6 +64,9 @@ export type QuarantineRow = {
   readonly reason: QuarantineReason;
   /** Hexadecimal. */
   readonly fingerprint: string;
+  /** The form in which it came, and what its request said beside it: JSON. */
+  readonly dialect: string;
+  readonly context: string;
   /** The event's exact text. */
   readonly body: string;
 };
@@ -55,6 +77,8 @@ export type StoreBatch = {
   readonly quarantine: readonly QuarantineRow[];
   /** By shard: all before this offset is in the store when the batch is. */
   readonly cursors: ReadonlyMap<number, number>;
+  /** Ids of events that were received before this are forgotten. */
+  readonly forgetBeforeMs: number;
 };
 
 export type TableStatus = {
@@ -62,6 +86,8 @@ export type TableStatus = {
   readonly table: string;
   readonly rows: number;
   readonly columns: number;
+  /** Repeats that were not stored again. */
+  readonly duplicates: number;
 };
 
 /** The store, as a seam. */
@@ -83,6 +109,11 @@ export interface Store {
    * @throws STORE_FAILED when that cannot be told now
    */
   accepts(batch: TableBatch): Promise<boolean>;
+  /**
+   * Those of the ids that were seen before.
+   * @throws STORE_FAILED when that cannot be told now
+   */
+  seen(ids: readonly EventId[]): Promise<readonly Omit<SeenId, 'receivedAtMs'>[]>;
   tables(): Promise<readonly TableStatus[]>;
   quarantineCount(): Promise<number>;
   /** Bytes on disk. */

@@ -1,7 +1,8 @@
 import { assert, messageOf, MillraceError } from '../base/index.ts';
-import type { EdgeReport, FromChild, Role, ToChild } from './messages.ts';
+import type { EdgeReport, FromChild, Question, Role, ToChild } from './messages.ts';
 
 const durableEveryMs = 10;
+const questionTimeoutMs = 5_000;
 
 /** A process's line to its supervisor. */
 export class ChildLink<Config> {
@@ -9,6 +10,8 @@ export class ChildLink<Config> {
   readonly config: Config;
   #askId = 0;
   readonly #asked = new Map<number, (reports: readonly EdgeReport[]) => void>();
+  readonly #questions = new Map<string, (value: unknown) => void>();
+  #onQuestion: ((record: Buffer) => Promise<unknown>) | undefined;
   #onAsk: (() => Promise<EdgeReport>) | undefined;
   #onDurable: ((shard: number, offset: number) => void) | undefined;
   #drain: () => void = () => undefined;
@@ -89,8 +92,45 @@ export class ChildLink<Config> {
     });
   }
 
+  /** From an edge: asks the store about a record of the log; undefined if it does not answer. */
+  askStore(record: Buffer): Promise<unknown> {
+    assert(this.role.kind === 'edge', 'an edge asks');
+    const { shard } = this.role;
+    this.#askId += 1;
+    // An answer to an edge that has died is not for the one that took its place.
+    const id = `${process.pid}-${this.#askId}`;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#told(id, undefined), questionTimeoutMs);
+      this.#questions.set(id, (value) => {
+        clearTimeout(timer);
+        resolve(value);
+      });
+      this.#send({ type: 'question', id, shard, record: record.toString('base64') });
+    });
+  }
+
+  /** For the store: how to answer an edge. */
+  onQuestion(answer: (record: Buffer) => Promise<unknown>): void {
+    this.#onQuestion = answer;
+  }
+
+  #told(id: string, value: unknown): void {
+    this.#questions.get(id)?.(value);
+    this.#questions.delete(id);
+  }
+
+  async #answer({ id, shard, record }: Question): Promise<void> {
+    const nothing = () => undefined;
+    const value = await this.#onQuestion?.(Buffer.from(record, 'base64')).catch(nothing);
+    this.#send({ type: 'told', id, shard, value });
+  }
+
   #receive(message: ToChild<Config>): void {
     switch (message.type) {
+      case 'question':
+        return void this.#answer(message);
+      case 'told':
+        return this.#told(message.id, message.value);
       case 'ask':
         void this.#onAsk?.().then((report) => {
           this.#send({ type: 'report', id: message.id, report });

@@ -13,12 +13,21 @@ export type EdgeReport = {
   readonly metrics: MetricsSnapshot;
 };
 
+/** What an edge asks the store: a record of the log, in base64. */
+export type Question = { readonly id: string; readonly shard: number; readonly record: string };
+
+/** The store's answer; `value` is undefined when there is none. */
+export type Told = { readonly id: string; readonly shard: number; readonly value: unknown };
+
 export type ToChild<Config> =
   | { readonly type: 'start'; readonly role: Role; readonly config: Config }
   /** To an edge: report. */
   | { readonly type: 'ask'; readonly id: number }
   /** To the store: a shard is on disk up to here. */
   | { readonly type: 'durable'; readonly shard: number; readonly offset: number }
+  /** To the store: a question of an edge, and to the edge, its answer. */
+  | ({ readonly type: 'question' } & Question)
+  | ({ readonly type: 'told' } & Told)
   /** To the store: what the edges that answered say. */
   | { readonly type: 'reports'; readonly id: number; readonly reports: readonly EdgeReport[] }
   | { readonly type: 'drain' };
@@ -29,4 +38,7 @@ export type FromChild =
   | { readonly type: 'durable'; readonly offset: number }
   | { readonly type: 'report'; readonly id: number; readonly report: EdgeReport }
   /** From the store: ask all edges. */
-  | { readonly type: 'askEdges'; readonly id: number };
+  | { readonly type: 'askEdges'; readonly id: number }
+  /** From an edge, a question to the store; from the store, its answer. */
+  | ({ readonly type: 'question' } & Question)
+  | ({ readonly type: 'told' } & Told);

@@ -172,6 +172,15 @@ export class Supervisor<Config> {
       this.#durable.set(shard, durableOffset);
       ask?.reports.set(shard, message.report);
       ask?.answer();
+    } else if (message.type === 'question') {
+      const store = this.#children.find(({ role, isReady }) => role.kind === 'store' && isReady);
+      if (store) this.#tell(store, message);
+      else this.#tell(child, { ...message, type: 'told', value: undefined });
+    } else if (message.type === 'told') {
+      const asker = this.#children.find(
+        ({ role }) => role.kind === 'edge' && role.shard === message.shard,
+      );
+      if (asker) this.#tell(asker, message);
     } else if (message.type === 'askEdges') {
       void this.#askEdges().then((reports) => {
         this.#tell(child, { type: 'reports', id: message.id, reports });

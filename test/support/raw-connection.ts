@@ -35,6 +35,11 @@ export class RawConnection implements Disposable {
     this.#socket.write(bytes);
   }
 
+  /** Sends the last bytes and closes this side. */
+  finish(bytes: Uint8Array): void {
+    this.#socket.end(bytes);
+  }
+
   /** The next response; undefined when the connection was closed instead. */
   async response(hasBody = true): Promise<RawResponse | undefined> {
     for (;;) {

@@ -59,8 +59,13 @@ export async function query<Row = Record<string, unknown>>(
 }
 
 /** Makes a key by the command line. */
-export async function createKey(data: string, database: string): Promise<string> {
-  const ran = await millrace(['keys', 'create', '--data', data, '--database', database, '--json']);
+export async function createKey(
+  data: string,
+  database: string,
+  args: readonly string[] = [],
+): Promise<string> {
+  const create = ['keys', 'create', '--data', data, '--database', database, '--json'];
+  const ran = await millrace([...create, ...args]);
   if (ran.code !== 0) throw new Error(`no key: ${ran.stderr}`);
   return (JSON.parse(ran.stdout) as { key: string }).key;
 }
@@ -73,19 +78,22 @@ export class TestServer implements AsyncDisposable {
   readonly data: string;
   readonly ingest: string;
   readonly admin: string;
+  /** Undefined unless it was started with a certificate. */
+  readonly tls: string | undefined;
   readonly process: ChildProcess;
   readonly stdout: () => string;
   readonly stderr: () => string;
 
   private constructor(
     data: string,
-    urls: { ingest: string; admin: string },
+    urls: { ingest: string; admin: string; tls: string | undefined },
     child: ChildProcess,
     output: { stdout: () => string; stderr: () => string },
   ) {
     this.data = data;
     this.ingest = urls.ingest;
     this.admin = urls.admin;
+    this.tls = urls.tls;
     this.process = child;
     this.stdout = output.stdout;
     this.stderr = output.stderr;
@@ -98,11 +106,11 @@ export class TestServer implements AsyncDisposable {
   ): Promise<TestServer> {
     const child = spawnServer(data, args, wrapper);
     const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
-    const ready = /millrace is ready: ingest (\S+) admin (\S+)\n/;
+    const ready = /millrace is ready: ingest (\S+) admin (\S+)(?: tls (\S+))?\n/;
     for (;;) {
-      const [, ingest, admin] = ready.exec(stdout()) ?? [];
+      const [, ingest, admin, tls] = ready.exec(stdout()) ?? [];
       if (ingest && admin)
-        return new TestServer(data, { ingest, admin }, child, { stdout, stderr });
+        return new TestServer(data, { ingest, admin, tls }, child, { stdout, stderr });
       if (hasEnded(child)) throw new Error(`the server did not start: ${stderr()}`);
       await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
     }
@@ -131,6 +139,17 @@ export class TestServer implements AsyncDisposable {
   async flush(): Promise<void> {
     const response = await fetch(`${this.admin}/flush`, { method: 'POST' });
     if (!response.ok) throw new Error(`flush: ${await response.text()}`);
+  }
+
+  /** The rows of a query, by the running server. */
+  async query<Row = Record<string, unknown>>(sql: string): Promise<readonly Row[]> {
+    const response = await fetch(`${this.admin}/query`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ sql, format: 'json' }),
+    });
+    if (!response.ok) throw new Error(`query: ${await response.text()}`);
+    return (await response.json()) as Row[];
   }
 
   /** Kills every process of the server at once, as a power cut would. */

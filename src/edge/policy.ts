@@ -1,0 +1,77 @@
+import { fault, isFault, limits, type Logger } from '../base/index.ts';
+import type { Submission } from '../event/index.ts';
+import { type KeyEntry, KeyRing, mayWrite } from '../keys/index.ts';
+
+/**
+ * What an edge asks of a write key before it takes an event. By default that is nothing: the
+ * loader decides later. In strict mode, of the server or of a key, a wrong key is refused at once;
+ * a key with origins takes events of pages from these alone.
+ */
+export class KeyPolicy {
+  readonly #ring: KeyRing;
+  readonly #isStrict: boolean;
+  readonly #logger: Logger;
+  #isReadable = true;
+  /** Sees to a plain key that is given rules; every other is looked at when it is used. */
+  readonly #timer: NodeJS.Timeout;
+
+  private constructor(ring: KeyRing, isStrict: boolean, logger: Logger) {
+    this.#ring = ring;
+    this.#isStrict = isStrict;
+    this.#logger = logger;
+    this.#timer = setInterval(() => void this.#refresh(), limits.keysRefreshEveryMs);
+  }
+
+  static async open(dataDirectory: string, isStrict: boolean, logger: Logger): Promise<KeyPolicy> {
+    const policy = new KeyPolicy(new KeyRing(dataDirectory, logger), isStrict, logger);
+    await policy.#refresh();
+    return policy;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** Looks at the keys again. A file that cannot be read changes nothing outside strict mode. */
+  async #refresh(): Promise<void> {
+    try {
+      await this.#ring.refresh();
+      this.#isReadable = true;
+    } catch (error) {
+      if (!isFault(error, 'BAD_KEYS_FILE')) throw error;
+      if (this.#isReadable) this.#logger.warn({ error: error.message }, 'keys cannot be checked');
+      this.#isReadable = false;
+    }
+  }
+
+  /** @throws KEY_UNKNOWN, KEY_REVOKED, KEY_NOT_ALLOWED, ORIGIN_NOT_ALLOWED, KEYS_UNREADABLE */
+  async check(submission: Submission, headers: Headers): Promise<void> {
+    const fingerprint = submission.fingerprint.toString('hex');
+    const known = this.#ring.find(fingerprint);
+    // A plain key that is known needs nothing; any other may have been made or changed just now.
+    if (known && !known.strict && !known.origins && !this.#isStrict) return;
+    await this.#refresh();
+    if (this.#isStrict && !this.#isReadable) throw fault('KEYS_UNREADABLE');
+    const key = this.#ring.find(fingerprint);
+    if (this.#isStrict || key?.strict) mustBeGood(key, submission);
+    const origin = originOf(headers);
+    if (origin !== undefined && key?.origins && !key.origins.includes(origin)) {
+      throw fault('ORIGIN_NOT_ALLOWED', { seen: origin });
+    }
+  }
+}
+
+type Headers = Readonly<Record<string, string | undefined>>;
+
+function mustBeGood(key: KeyEntry | undefined, { groups }: Submission): void {
+  if (!key) throw fault('KEY_UNKNOWN');
+  if (key.revokedAt !== undefined) throw fault('KEY_REVOKED');
+  const closed = groups.find(({ database, table }) => !mayWrite(key, database, table));
+  if (closed) throw fault('KEY_NOT_ALLOWED', { seen: `${closed.database}.${closed.table}` });
+}
+
+/** Where the page comes from: pictures and scripts say it as Referer alone. */
+function originOf({ origin, referer }: Headers): string | undefined {
+  if (origin !== undefined) return origin;
+  return referer !== undefined && URL.canParse(referer) ? new URL(referer).origin : undefined;
+}

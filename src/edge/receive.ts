@@ -1,0 +1,168 @@
+import { type Clock, fault, type Ids, limits, type Logger } from '../base/index.ts';
+import { MillraceError, messageOf } from '../base/index.ts';
+import { encodeSubmission, type Submission } from '../event/index.ts';
+import type { Log } from '../log/index.ts';
+import { type Answer, corsHeaders, findRoute, type Found, preflight } from '../wire/index.ts';
+import { Query, readableJson, refusal, splitTarget, type WireRequest } from '../wire/index.ts';
+import type { WireSettings } from '../wire/index.ts';
+import { type BodyBudget, decodeBody, type Incoming, readBody } from './body.ts';
+import type { TrustedProxies } from './client.ts';
+import type { EdgeMetrics, RouteLabel } from './metrics.ts';
+import type { KeyPolicy } from './policy.ts';
+
+const noBytes = Buffer.alloc(0);
+
+export type ReceiverParts = {
+  readonly log: Pick<Log, 'append'>;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly logger: Logger;
+  readonly policy: KeyPolicy;
+  readonly proxies: TrustedProxies;
+  readonly settings: WireSettings;
+  /** Documents by path. */
+  readonly pages: ReadonlyMap<string, () => Promise<Answer>>;
+  /** Says what a record of the log would become; asks the store. */
+  readonly explain: (record: Buffer) => Promise<unknown>;
+};
+
+/** What came of a request. `answer` is undefined when the sender went away. */
+export type Received = { readonly label: RouteLabel; readonly answer: Answer | undefined };
+
+/** From a request's head to its answer; what is to be stored is on disk by then. */
+export class Receiver {
+  readonly #parts: ReceiverParts;
+  readonly #budget: BodyBudget;
+  readonly #metrics: EdgeMetrics;
+  #explaining = 0;
+
+  constructor(parts: ReceiverParts, budget: BodyBudget, metrics: EdgeMetrics) {
+    this.#parts = parts;
+    this.#budget = budget;
+    this.#metrics = metrics;
+  }
+
+  async receive(incoming: Incoming): Promise<Received> {
+    const { path, search } = splitTarget(incoming.url ?? '');
+    const page = this.#parts.pages.get(path.replace(/(?<=.)\/$/, ''));
+    const found = findRoute(path);
+    const label = page ? 'page' : found instanceof MillraceError ? 'other' : found.route.name;
+    const request = this.#wireRequest(incoming, found, search);
+    try {
+      const answer = page
+        ? await pageAnswer(page, request)
+        : await this.#answer(incoming, found, request);
+      return { label, answer: answer && withCors(answer, request) };
+    } catch (error) {
+      if (!(error instanceof MillraceError)) throw error;
+      this.#metrics.refused(error.code);
+      const answer =
+        found instanceof MillraceError ? refusal(error) : found.route.refuse(error, request);
+      return { label, answer: withCors(answer, request) };
+    }
+  }
+
+  async #answer(
+    incoming: Incoming,
+    found: Found | MillraceError,
+    request: WireRequest,
+  ): Promise<Answer | undefined> {
+    if (incoming.rawHeaders.length / 2 > limits.headersMax) {
+      throw fault('HEADERS_TOO_LARGE', { expected: `${limits.headersMax} headers` });
+    }
+    const bytesMax =
+      found instanceof MillraceError ? limits.bodyBytesMax : found.route.bodyBytesMax;
+    const read = await readBody(incoming, this.#budget, bytesMax);
+    if (read === undefined) return undefined;
+    try {
+      if (found instanceof MillraceError) {
+        // Else a page could not read why its request is refused.
+        if (request.method === 'OPTIONS') return preflight(['POST', 'GET'], request.headers);
+        throw found;
+      }
+      const asked = answerToAsking(found.route.methods, request);
+      if (asked) return asked;
+      const body = await decodeBody(read.bytes, request.headers['content-encoding'], bytesMax);
+      const receivedAtMs = this.#parts.clock.nowMs();
+      return await this.#perform(found, { ...request, body, receivedAtMs });
+    } finally {
+      this.#budget.give(read.budgetBytes);
+    }
+  }
+
+  async #perform({ route }: Found, request: WireRequest): Promise<Answer> {
+    const outcome = route.read(request);
+    if (outcome.kind === 'answer') return outcome.answer;
+    await this.#parts.policy.check(outcome.submission, request.headers);
+    if (outcome.kind === 'explain') return await this.#explain(outcome.submission);
+    await this.#store(outcome.submission);
+    return outcome.answer;
+  }
+
+  /** Asks the store. Few may do so at once: it has events to load. */
+  async #explain(submission: Submission): Promise<Answer> {
+    if (this.#explaining >= limits.explainsMax) throw fault('EDGE_BUSY');
+    this.#explaining += 1;
+    try {
+      const told = await this.#parts.explain(encodeSubmission(submission));
+      if (told === undefined) throw fault('NO_ANSWER', { seen: 'the tables' });
+      return readableJson(told);
+    } finally {
+      this.#explaining -= 1;
+    }
+  }
+
+  async #store(submission: Submission): Promise<void> {
+    const count = submission.groups.reduce((sum, { bodies }) => sum + bodies.length, 0);
+    this.#metrics.received.inc(count);
+    try {
+      await this.#parts.log.append(encodeSubmission(submission));
+    } catch (error) {
+      if (error instanceof MillraceError) throw error;
+      this.#parts.logger.error({ error: messageOf(error) }, 'append failed');
+      throw error;
+    }
+    this.#metrics.durable.inc(count);
+  }
+
+  #wireRequest(incoming: Incoming, found: Found | MillraceError, search: string): WireRequest {
+    const { database, table } =
+      found instanceof MillraceError ? { database: '', table: '' } : found;
+    // Node joins what is repeated: a string, or nothing. Only Set-Cookie would be a list.
+    const headers = incoming.headers as Readonly<Record<string, string | undefined>>;
+    const peer = incoming.socket.remoteAddress ?? '';
+    const { proxies, ids, settings } = this.#parts;
+    return {
+      method: incoming.method ?? '',
+      database,
+      table,
+      query: new Query(search),
+      headers,
+      body: noBytes,
+      receivedAtMs: 0,
+      clientAddress: proxies.clientOf(peer, headers['x-forwarded-for']),
+      chance: (count) => ids.bytes(count),
+      settings,
+    };
+  }
+}
+
+/** What every path answers to those who ask whether it is there, and what may be sent. */
+function answerToAsking(methods: readonly string[], request: WireRequest): Answer | undefined {
+  const { method, headers } = request;
+  const allowed = [...methods, 'HEAD', 'OPTIONS'];
+  if (method === 'OPTIONS') return preflight(allowed, headers);
+  if (method === 'HEAD') return { status: 200, type: 'application/json', body: '{}', headers: [] };
+  if (methods.includes(method)) return undefined;
+  throw fault('BAD_METHOD', { seen: method.slice(0, 20), expected: allowed.join(', ') });
+}
+
+async function pageAnswer(page: () => Promise<Answer>, request: WireRequest): Promise<Answer> {
+  const asked = request.method === 'HEAD' ? undefined : answerToAsking(['GET'], request);
+  return asked ?? (await page());
+}
+
+function withCors(answer: Answer, { headers }: WireRequest): Answer {
+  const cors = corsHeaders(headers.origin);
+  return cors.length === 0 ? answer : { ...answer, headers: [...answer.headers, ...cors] };
+}
