@@ -1,7 +1,8 @@
 import type { Answer } from './request.ts';
 
 const maxAgeSeconds = 86_400;
-const originPattern = /^(null|[a-z][a-z0-9+.-]*:\/\/[^\s,;"<>]{1,255})$/i;
+/** What a browser sends: a scheme and a host, no path, no user, and never a wildcard. */
+const originPattern = /^(null|[a-z][a-z0-9+.-]*:\/\/[^\s,;"'<>*/\\?#@]{1,255})$/i;
 
 /** The headers that let a page of another origin read an answer, the visitor's cookie included. */
 export function corsHeaders(origin: string | undefined): Answer['headers'] {

@@ -1,20 +1,25 @@
 import { expect, test } from 'vitest';
-import { Random } from '../support/random.ts';
 import { temporaryDirectory, TestServer } from '../support/server.ts';
 import { campaign, makeKeys, serverArgs } from './fuzz.ts';
 
-const requests = 5_000;
+const requests = 2_500;
 
-test(`${requests} requests of every form, bent and torn, find nothing`, async () => {
-  const { seed } = new Random();
-  await using directory = await temporaryDirectory();
-  const keys = await makeKeys(directory.path);
-  await using server = await TestServer.start(directory.path, serverArgs);
-  const { findings, answered, durable } = await campaign(server, keys, { seed, requests });
+/** Seeds that found something once; `npm run fuzz` takes new ones. */
+const seeds = [1, 151670507];
 
-  const because = `npm run fuzz -- --requests ${requests} --seed ${seed}`;
-  expect(findings, because).toEqual([]);
-  expect(answered['200'], because).toBeGreaterThan(requests / 10);
-  expect(answered['400'], because).toBeGreaterThan(requests / 10);
-  expect(durable, because).toBeGreaterThan(requests / 10);
-}, 300_000);
+test.each(seeds)(
+  `${requests} requests, bent and torn by seed %i, find nothing`,
+  async (seed) => {
+    await using directory = await temporaryDirectory();
+    const keys = await makeKeys(directory.path);
+    await using server = await TestServer.start(directory.path, serverArgs);
+    const { findings, answered, durable } = await campaign(server, keys, { seed, requests });
+
+    const because = `npm run fuzz -- --requests ${requests} --seed ${seed}`;
+    expect(findings, because).toEqual([]);
+    expect(answered['200'], because).toBeGreaterThan(requests / 10);
+    expect(answered['400'], because).toBeGreaterThan(requests / 10);
+    expect(durable, because).toBeGreaterThan(requests / 10);
+  },
+  300_000,
+);
