@@ -86,7 +86,8 @@ export class Admin {
       return reply.type('text/plain; version=0.0.4; charset=utf-8').send(text);
     });
     this.#server.get('/status', async (): Promise<Status> => {
-      return readStatus(this.#options.dataDirectory, store, loader, await askEdges());
+      const { dataDirectory } = this.#options;
+      return readStatus(dataDirectory, store, loader, await askEdges(), clock.nowMs());
     });
     this.#server.post('/flush', async () => {
       await this.#flush();

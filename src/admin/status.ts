@@ -1,7 +1,7 @@
 import { readdir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../base/index.ts';
-import { listKeys } from '../keys/index.ts';
+import { listKeys, stateOf } from '../keys/index.ts';
 import type { Loader } from '../loader/index.ts';
 import type { Store, TableStatus } from '../store/index.ts';
 import type { EdgeReport } from '../supervise/index.ts';
@@ -38,6 +38,7 @@ export async function readStatus(
   store: Store,
   loader: Loader,
   reports: readonly EdgeReport[],
+  nowMs: number,
 ): Promise<Status> {
   const { shards, lagMs, failing } = loader.status();
   const { bavail, bsize } = await statfs(dataDirectory);
@@ -56,17 +57,18 @@ export async function readStatus(
     waiting: { bytes: shards.reduce((sum, s) => sum + s.waitingBytes, 0), lagMs, failing },
     tables: await store.tables(),
     quarantinedEvents: await store.quarantineCount(),
-    ...(await keysStatus(dataDirectory)),
+    ...(await keysStatus(dataDirectory, nowMs)),
   };
 }
 
 /** An operator who looks because the keys are broken must see the rest. */
 async function keysStatus(
   dataDirectory: string,
+  nowMs: number,
 ): Promise<Pick<Status, 'keysInForce' | 'keysError'>> {
   try {
     const keys = await listKeys(dataDirectory);
-    return { keysInForce: keys.filter(({ revokedAt }) => revokedAt === undefined).length };
+    return { keysInForce: keys.filter((key) => stateOf(key, nowMs) === 'in force').length };
   } catch (error) {
     return { keysError: messageOf(error) };
   }

@@ -48,7 +48,7 @@ const explanation: Schema = object({
         description: 'Only for a key that may write to the table; for others it is taken as new.',
       },
       becomes: { enum: ['row', 'quarantine'] },
-      key: { enum: ['ok', 'unknown_key', 'key_revoked', 'key_not_allowed'] },
+      key: { enum: ['ok', 'unknown_key', 'key_revoked', 'key_expired', 'key_not_allowed'] },
       time: object({ value: integer, iso: { ...text, format: 'date-time' }, why: text }),
       columns: list({
         key: text,

@@ -22,7 +22,13 @@ const ofJson = [
   'NESTED_TOO_DEEP',
   'NOT_AN_OBJECT',
 ] as const;
-const ofPolicy = ['KEY_UNKNOWN', 'KEY_REVOKED', 'KEY_NOT_ALLOWED', 'ORIGIN_NOT_ALLOWED'] as const;
+const ofPolicy = [
+  'KEY_UNKNOWN',
+  'KEY_REVOKED',
+  'KEY_EXPIRED',
+  'KEY_NOT_ALLOWED',
+  'ORIGIN_NOT_ALLOWED',
+] as const;
 const ofLog = ['KEYS_UNREADABLE', 'LOG_BUSY', 'LOG_FULL', 'LOG_CLOSED'] as const;
 const ofHttp = ['BAD_HTTP', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE'] as const;
 const ofBody = ['BAD_ENCODING', 'BODY_TOO_LARGE', 'UNKNOWN_ENCODING', 'EDGE_BUSY'] as const;

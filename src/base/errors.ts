@@ -65,6 +65,12 @@ export const catalogue = {
     message: 'this write key is revoked: nothing of this request was stored (strict mode)',
     hint: 'Make one with: millrace keys create --database DB',
   },
+  KEY_EXPIRED: {
+    status: 401,
+    retryable: false,
+    message: 'this write key has expired: nothing of this request was stored (strict mode)',
+    hint: 'Make a new one with: millrace keys create --database DB',
+  },
   KEY_NOT_ALLOWED: {
     status: 403,
     retryable: false,
@@ -286,8 +292,40 @@ export const catalogue = {
   NO_SUCH_KEY: {
     status: 404,
     retryable: false,
-    message: 'no key with the id or name "{seen}"',
+    message: 'no key in force with the id or name "{seen}"',
     hint: 'List them with: millrace keys list',
+  },
+  KEY_AMBIGUOUS: {
+    status: 409,
+    retryable: false,
+    message: 'several keys in force have the name "{seen}": {ids}',
+    hint: 'Give the id of one; `keys revoke` takes all of them with --all.',
+  },
+  KEY_EXISTS: {
+    status: 409,
+    retryable: false,
+    message: 'this key is in force already: {id}',
+    hint: 'To give it another scope: millrace keys change {id}',
+  },
+  KEY_GIVEN: {
+    status: 400,
+    retryable: false,
+    message: 'a key was given where its id or its name is expected',
+    hint: 'Ids and names: millrace keys list. The shell may remember the key now.',
+  },
+  FINGERPRINT_GIVEN: {
+    status: 400,
+    retryable: false,
+    message: 'a fingerprint is not a key: whoever knows it does not have the key',
+    hint: 'Give the key itself on standard input: millrace keys import --database DB',
+  },
+  BAD_PATTERN: {
+    status: 400,
+    retryable: false,
+    message:
+      'bad {kind} pattern "{seen}": expected a-z, 0-9, _ and * for any characters ' +
+      '(capitals are lowered)',
+    hint: "For example 'shop_*', in quotes, so that the shell leaves it as it is.",
   },
   TOO_MANY_KEYS: {
     status: 409,

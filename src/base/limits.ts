@@ -107,7 +107,7 @@ export const limits = Object.freeze({
   nameLengthMin: 3,
   nameLengthMax: 255,
 
-  /** Keys in keys.json. Beyond: `keys create` refuses. */
+  /** Keys in keys.json, revoked ones included. Beyond: the command refuses to add one. */
   keysMax: 10_000,
   /** Lines of the log about wrong keys in one window. Beyond: counted in one more. */
   alarmLinesMax: 20,

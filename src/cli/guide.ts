@@ -1,16 +1,17 @@
 import { randomIds, systemClock } from '../base/index.ts';
 import { invocation } from '../config.ts';
-import { createKey, listKeys } from '../keys/index.ts';
+import { createKey, listKeys, stateOf } from '../keys/index.ts';
 import { color } from './render.ts';
 import { resolve } from 'node:path';
 
 /** Makes a first key when there is none, and prints what to do next, ready to paste. */
 export async function printGuide(dataDirectory: string, ingest: string): Promise<void> {
   const keys = await listKeys(dataDirectory);
-  const isFirst = keys.every(({ revokedAt }) => revokedAt !== undefined);
+  const nowMs = systemClock.nowMs();
+  const isFirst = keys.every((key) => stateOf(key, nowMs) !== 'in force');
   const scope = { database: '*', name: 'first' };
   const key = isFirst
-    ? (await createKey(dataDirectory, scope, randomIds, systemClock.nowMs())).key
+    ? (await createKey(dataDirectory, scope, randomIds, nowMs)).key
     : 'YOUR_WRITE_KEY';
   const isDefault = dataDirectory === resolve('./millrace-data');
   const at = isDefault ? '' : ` --data ${quote(dataDirectory)}`;

@@ -1,4 +1,5 @@
 import type { Status } from '../admin/index.ts';
+import { systemClock } from '../base/index.ts';
 import { defineCommand } from './command.ts';
 import { ask, openDoor, withRooms } from './door.ts';
 import { bytes, color, table } from './render.ts';
@@ -26,7 +27,7 @@ async function readShown(data: string): Promise<Shown> {
   try {
     return await withRooms(door.config, async ({ store, loader }) => {
       const { readStatus } = await import('../admin/index.ts');
-      return { server: null, ...(await readStatus(data, store, loader, [])) };
+      return { server: null, ...(await readStatus(data, store, loader, [], systemClock.nowMs())) };
     });
   } finally {
     door.close();

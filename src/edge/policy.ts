@@ -1,6 +1,6 @@
 import { fault, isFault, limits, type Logger } from '../base/index.ts';
 import type { Submission } from '../event/index.ts';
-import { type KeyEntry, KeyRing, mayWrite } from '../keys/index.ts';
+import { type KeyEntry, KeyRing, mayWrite, stateOf } from '../keys/index.ts';
 
 /**
  * What an edge asks of a write key before it takes an event. By default that is nothing: the
@@ -44,7 +44,10 @@ export class KeyPolicy {
     }
   }
 
-  /** @throws KEY_UNKNOWN, KEY_REVOKED, KEY_NOT_ALLOWED, ORIGIN_NOT_ALLOWED, KEYS_UNREADABLE */
+  /**
+   * @throws KEY_UNKNOWN, KEY_REVOKED, KEY_EXPIRED, KEY_NOT_ALLOWED, ORIGIN_NOT_ALLOWED,
+   *   KEYS_UNREADABLE
+   */
   async check(submission: Submission, headers: Headers): Promise<void> {
     const fingerprint = submission.fingerprint.toString('hex');
     const known = this.#ring.find(fingerprint);
@@ -63,9 +66,10 @@ export class KeyPolicy {
 
 type Headers = Readonly<Record<string, string | undefined>>;
 
-function mustBeGood(key: KeyEntry | undefined, { groups }: Submission): void {
+function mustBeGood(key: KeyEntry | undefined, { groups, receivedAtMs }: Submission): void {
   if (!key) throw fault('KEY_UNKNOWN');
-  if (key.revokedAt !== undefined) throw fault('KEY_REVOKED');
+  const state = stateOf(key, receivedAtMs);
+  if (state !== 'in force') throw fault(state === 'revoked' ? 'KEY_REVOKED' : 'KEY_EXPIRED');
   const closed = groups.find(({ database, table }) => !mayWrite(key, database, table));
   if (closed) throw fault('KEY_NOT_ALLOWED', { seen: `${closed.database}.${closed.table}` });
 }

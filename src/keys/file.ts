@@ -1,14 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  DirectoryLock,
-  fault,
-  type Ids,
-  limits,
-  messageOf,
-  writeFileAtomic,
-} from '../base/index.ts';
-import { fingerprintOf } from '../event/index.ts';
+import { z } from 'zod';
+import { DirectoryLock, fault, messageOf, writeFileAtomic } from '../base/index.ts';
 import { fileSchema, type KeyEntry } from './entry.ts';
 
 const lockWaitMs = 5_000;
@@ -33,76 +26,51 @@ export async function listKeys(dataDirectory: string): Promise<readonly KeyEntry
 /** @throws BAD_KEYS_FILE */
 export function parseKeys(path: string, text: string): readonly KeyEntry[] {
   try {
-    return fileSchema.parse(JSON.parse(text)).keys;
+    const { keys } = fileSchema.parse(JSON.parse(text));
+    mustDiffer(keys);
+    return keys;
   } catch (error) {
-    throw fault('BAD_KEYS_FILE', { seen: path, reason: messageOf(error) }, error);
+    throw fault('BAD_KEYS_FILE', { seen: path, reason: reasonOf(error) }, error);
   }
 }
 
 /**
- * Makes a key and stores its fingerprint. A running server sees it at its next batch.
- * @throws TOO_MANY_KEYS, BAD_KEYS_FILE
+ * Reads, changes and replaces the file while no other process does.
+ * @param apply gives the keys that are to be kept, and what to return.
+ * @throws BAD_KEYS_FILE, LOCKED
  */
-export async function createKey(
+export async function changeKeys<T>(
   dataDirectory: string,
-  scope: Pick<KeyEntry, 'database' | 'table' | 'origins' | 'strict'> & { readonly name?: string },
-  ids: Ids,
-  nowMs: number,
-): Promise<{ readonly key: string; readonly entry: KeyEntry }> {
-  const key = `1/${ids.bytes(20).toString('hex')}`;
-  const id = `k_${ids.bytes(5).toString('hex')}`;
-  const entry: KeyEntry = {
-    id,
-    name: scope.name ?? id,
-    fingerprint: fingerprintOf(key).toString('hex'),
-    database: scope.database,
-    ...(scope.table === undefined ? {} : { table: scope.table }),
-    ...(scope.origins === undefined ? {} : { origins: scope.origins }),
-    ...(scope.strict === undefined ? {} : { strict: scope.strict }),
-    createdAt: new Date(nowMs).toISOString(),
-  };
-  await change(dataDirectory, (keys) => {
-    if (keys.length >= limits.keysMax) throw fault('TOO_MANY_KEYS', { seen: keys.length });
-    return [...keys, entry];
-  });
-  return { key, entry };
-}
-
-/**
- * Revokes the keys in force whose id or name is `which`; returns them.
- * @throws NO_SUCH_KEY
- */
-export async function revokeKey(
-  dataDirectory: string,
-  which: string,
-  nowMs: number,
-): Promise<readonly KeyEntry[]> {
-  const revokedAt = new Date(nowMs).toISOString();
-  const revoked: KeyEntry[] = [];
-  await change(dataDirectory, (keys) =>
-    keys.map((entry) => {
-      const meant = entry.id === which || entry.name === which;
-      if (!meant || entry.revokedAt !== undefined) return entry;
-      const changed = { ...entry, revokedAt };
-      revoked.push(changed);
-      return changed;
-    }),
-  );
-  if (revoked.length === 0) throw fault('NO_SUCH_KEY', { seen: which });
-  return revoked;
-}
-
-/** Reads, changes and replaces the file while no other process does. */
-async function change(
-  dataDirectory: string,
-  apply: (keys: readonly KeyEntry[]) => readonly KeyEntry[],
-): Promise<void> {
+  apply: (keys: readonly KeyEntry[]) => readonly [keys: readonly KeyEntry[], result: T],
+): Promise<T> {
   const path = keysPath(dataDirectory);
   const lock = await DirectoryLock.take(`${path}.lock`, () => 'another command', lockWaitMs);
   try {
-    const keys = apply(await listKeys(dataDirectory));
+    const [keys, result] = apply(await listKeys(dataDirectory));
     await writeFileAtomic(path, `${JSON.stringify({ keys }, null, 2)}\n`);
+    return result;
   } finally {
     lock.release();
   }
+}
+
+/** The file may be written by hand: two entries for one key would hide one of them. */
+function mustDiffer(keys: readonly KeyEntry[]): void {
+  const ids = new Set<string>();
+  const idOf = new Map<string, string>();
+  for (const { id, fingerprint } of keys) {
+    if (ids.has(id)) throw new Error(`the id ${id} is there twice`);
+    ids.add(id);
+    const other = idOf.get(fingerprint);
+    if (other !== undefined) {
+      throw new Error(`${other} and ${id} have the same fingerprint ${fingerprint}`);
+    }
+    idOf.set(fingerprint, id);
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const issue = error instanceof z.ZodError ? error.issues[0] : undefined;
+  if (!issue) return messageOf(error);
+  return [z.core.toDotPath(issue.path), issue.message].filter(Boolean).join(': ');
 }

@@ -2,13 +2,16 @@
  * Write keys: who may write where. Kept in `<data>/keys.json` as fingerprints, never in clear.
  *
  * Promises
- *  1. The key itself is given once, by `create`, and cannot be had again.
+ *  1. The key itself is given once, when it is made, and cannot be had again.
  *  2. The file is replaced as a whole; a reader sees the old or the new text.
- *  3. `KeyRing.refresh` sees every change that was made before it was called. A file that cannot
+ *  3. A file with two entries for one key or one id, or with an unknown member, is a bad one.
+ *  4. `KeyRing.refresh` sees every change that was made before it was called. A file that cannot
  *     be read leaves the last good one in force and says so.
  *
- * Limits: `keysMax`.
+ * Limits: `keysMax`, `nameLengthMin`, `nameLengthMax`.
  */
-export { createKey, listKeys, revokeKey } from './file.ts';
-export { type KeyEntry, mayWrite } from './entry.ts';
+export { listKeys } from './file.ts';
+export { changeKey, createKey, importKey, revokeKey, rotateKey } from './changes.ts';
+export { type KeyChanges, type NewKey } from './changes.ts';
+export { checkPattern, type KeyEntry, mayWrite, stateOf } from './entry.ts';
 export { KeyRing } from './ring.ts';

@@ -1,4 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { fault, type Logger, messageOf, type MillraceError } from '../base/index.ts';
 import type { KeyEntry } from './entry.ts';
 import { keysPath, parseKeys } from './file.ts';
@@ -10,10 +11,17 @@ export class KeyRing {
   /** The version of the file that was looked at last, good or bad. */
   #seen = '';
   #keys: ReadonlyMap<string, KeyEntry> | undefined;
+  #all: readonly KeyEntry[] = [];
+  #version = 0;
 
   constructor(dataDirectory: string, logger: Logger) {
     this.#path = keysPath(dataDirectory);
     this.#logger = logger;
+  }
+
+  /** Grows by one when a refresh puts other keys in force than before; 0 is for none. */
+  get version(): number {
+    return this.#version;
   }
 
   /**
@@ -22,21 +30,28 @@ export class KeyRing {
    * @throws BAD_KEYS_FILE when there was no good one yet: without keys every event looks unknown
    */
   async refresh(): Promise<void> {
-    let version = 'unreadable';
+    let seen = 'unreadable';
     try {
-      version = (await this.#version()) ?? 'gone';
-      if (version === 'gone' && this.#keys === undefined) return;
-      if (this.#seen === version) return;
-      const text = version === 'gone' ? '' : await this.#text();
+      seen = (await this.#seenNow()) ?? 'gone';
+      if (seen === 'gone' && this.#keys === undefined) return;
+      if (this.#seen === seen) return;
+      const text = seen === 'gone' ? '' : await this.#text();
       const keys = parseKeys(this.#path, text);
+      if (!isDeepStrictEqual(keys, this.#all)) this.#version += 1;
+      this.#all = keys;
       this.#keys = new Map(keys.map((key) => [key.fingerprint, key]));
     } catch (error) {
       if (this.#keys === undefined) throw error;
-      if (this.#seen === version) return;
+      if (this.#seen === seen) return;
       const message = 'keys.json is not readable: the last good one stays in force';
       this.#logger.error({ path: this.#path, error: messageOf(error) }, message);
     }
-    this.#seen = version;
+    this.#seen = seen;
+  }
+
+  /** Every key, revoked ones included. */
+  all(): readonly KeyEntry[] {
+    return this.#all;
   }
 
   /** The key with a fingerprint (hexadecimal), revoked or not. */
@@ -45,7 +60,7 @@ export class KeyRing {
   }
 
   /** Changes with every replacement of the file; undefined if there is none. */
-  async #version(): Promise<string | undefined> {
+  async #seenNow(): Promise<string | undefined> {
     try {
       const { mtimeNs, ino, size } = await stat(this.#path, { bigint: true });
       return `${mtimeNs}-${ino}-${size}`;

@@ -4,6 +4,7 @@ import type { QuarantineReason, QuarantineRow } from '../store/index.ts';
 const reasons: ReadonlySet<QuarantineReason> = new Set([
   'unknown_key',
   'key_revoked',
+  'key_expired',
   'key_not_allowed',
 ]);
 

@@ -1,6 +1,6 @@
 import { limits } from '../base/index.ts';
 import { decodeSubmission, type EventRecord, type Postback, readRecord } from '../event/index.ts';
-import { type KeyRing, mayWrite } from '../keys/index.ts';
+import { type KeyRing, mayWrite, stateOf } from '../keys/index.ts';
 import type { ReadRecord } from '../log/index.ts';
 import { type QuarantineReason, type QuarantineRow, receiptText } from '../store/index.ts';
 import type { EventId, Store, StoreBatch, TableBatch } from '../store/index.ts';
@@ -170,11 +170,12 @@ export class Batch {
 /** Why an event's key gives it no row; undefined if it does. */
 export function keyRefusal(
   keys: KeyRing,
-  { database, table, fingerprint }: Postback,
+  { database, table, fingerprint, receivedAtMs }: Postback,
 ): QuarantineReason | undefined {
   const key = keys.find(fingerprint.toString('hex'));
   if (!key) return 'unknown_key';
-  if (key.revokedAt !== undefined) return 'key_revoked';
+  const state = stateOf(key, receivedAtMs);
+  if (state !== 'in force') return `key_${state}`;
   return mayWrite(key, database, table) ? undefined : 'key_not_allowed';
 }
 

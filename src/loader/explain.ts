@@ -19,7 +19,7 @@ export type Explanation = {
   readonly tableIsNew: boolean | undefined;
   /** `row`, or `quarantine` with the reason in `key`. */
   readonly becomes: 'row' | 'quarantine';
-  readonly key: 'ok' | 'unknown_key' | 'key_revoked' | 'key_not_allowed';
+  readonly key: 'ok' | 'unknown_key' | 'key_revoked' | 'key_expired' | 'key_not_allowed';
   readonly time: { readonly value: number; readonly iso: string; readonly why: string };
   readonly columns: readonly {
     readonly key: string;
@@ -99,6 +99,7 @@ function warningsOf(record: EventRecord, refusal: QuarantineReason | undefined):
   const warnings: string[] = [];
   if (refusal === 'unknown_key') warnings.push('nobody has made this write key on this server');
   if (refusal === 'key_revoked') warnings.push('this write key is revoked');
+  if (refusal === 'key_expired') warnings.push('this write key has expired');
   if (refusal === 'key_not_allowed') warnings.push('this write key may not write to this table');
   const given = record.members.find(({ key }) => key === 'td_record_time');
   if (given && given.kind !== 'null' && record.timeFrom === 'receipt') {

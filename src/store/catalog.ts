@@ -53,12 +53,14 @@ COMMIT;
 `,
   },
   {
-    has: "FROM duckdb_views() WHERE schema_name = 'millrace' AND view_name = 'auth_failures'",
+    has: `FROM duckdb_views() WHERE schema_name = 'millrace' AND view_name = 'auth_failures'
+      AND sql LIKE '%key_expired%'`,
     sql: `
-CREATE VIEW millrace.auth_failures AS
+CREATE OR REPLACE VIEW millrace.auth_failures AS
   SELECT key_fingerprint, reason, "database", "table", count(*) AS events,
     min(received_at) AS first_at, max(received_at) AS last_at
-  FROM millrace.quarantine WHERE reason IN ('unknown_key', 'key_revoked', 'key_not_allowed')
+  FROM millrace.quarantine
+  WHERE reason IN ('unknown_key', 'key_revoked', 'key_expired', 'key_not_allowed')
   GROUP BY ALL ORDER BY last_at DESC;
 `,
   },

@@ -52,6 +52,7 @@ export type QuarantineReason =
   | 'unknown_key'
   | 'key_not_allowed'
   | 'key_revoked'
+  | 'key_expired'
   | 'too_many_tables'
   | 'id_reused'
   | 'unloadable';
