@@ -46,6 +46,10 @@ const hosts = list
     (words) => words.every((word) => /^(\*\.)?[a-z0-9.-]+$/.test(word)),
     'expected hosts like shop.example, without https:// and path',
   );
+const expiry = z.union(
+  [z.literal('never'), z.string().regex(/^[1-9]\d{0,4}[dhm]$/), z.iso.datetime({ offset: true })],
+  'expected a time from now such as 90d, 12h or 30m, a time such as 2026-12-31T00:00:00Z, or never',
+);
 const switches = ['on', 'off'] as const;
 const levels = ['debug', 'info', 'warn', 'error'] as const;
 const queryFormats = ['table', 'json', 'csv', 'ndjson'] as const;
@@ -90,14 +94,26 @@ export const settings = {
     'LEVEL',
   ),
   guide: setting(flag.default(false), 'make a first key if there is none, and say what to do next'),
-  database: setting(text.optional(), "database the key may write to; '*' for any", 'DB'),
-  table: setting(text.optional(), 'table the key may write to (default: any)', 'TABLE'),
+  database: setting(
+    text.optional(),
+    'database the key may write to; * in it stands for any characters',
+    'DB',
+  ),
+  table: setting(text.optional(), 'table the key may write to, the same way; * for any', 'TABLE'),
   name: setting(text.optional(), 'name of the key, for people', 'NAME'),
   origins: setting(
     list.optional(),
-    'origins of the pages that may use the key, like https://shop.example (default: any)',
+    'origins of the pages that may use the key, like https://shop.example; * for any',
     'LIST',
   ),
+  expires: setting(
+    expiry.optional(),
+    'when the key ends: 90d, 12h, 30m, 2026-12-31T00:00:00Z, never',
+    'WHEN',
+  ),
+  expiresOld: setting(expiry.optional(), 'when the old key ends (default: as it did)', 'WHEN'),
+  nameNew: setting(text.optional(), 'new name of the key', 'NAME'),
+  all: setting(flag.default(false), 'every key of that name'),
   json: setting(flag.default(false), 'print JSON'),
   yaml: setting(flag.default(false), 'print YAML instead of JSON'),
   format: setting(

@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { fault } from '../base/index.ts';
 import {
   flagOf,
   invocation,
@@ -32,7 +33,14 @@ export function defineCommand<N extends SettingName>(name: string, options: Opti
   }
   const examples = options.examples.map((line) => `  ${invocation()} ${line}`).join('\n');
   command.addHelpText('after', `\nExamples:\n${examples}`);
+  command.allowExcessArguments();
   command.action(async (...given: unknown[]) => {
+    if (command.args.length > command.registeredArguments.length) {
+      // What is too much is not repeated: it may be a key.
+      const seen = `too many arguments: ${command.args.length}`;
+      const path = [command.parent?.parent && command.parent.name(), name].filter(Boolean);
+      throw fault('BAD_USAGE', { seen, hint: `See: millrace ${path.join(' ')} --help` });
+    }
     const argument = options.argument ? (given[0] as string | undefined) : undefined;
     await options.run(readSettings(options.settings, command.opts()), argument);
   });
