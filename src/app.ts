@@ -1,6 +1,6 @@
 import { Admin } from './admin/index.ts';
 import { pages } from './api/index.ts';
-import { createLogger, limits, messageOf, Metrics, nodeDisk } from './base/index.ts';
+import { createLogger, limits, type Mark, messageOf, Metrics, nodeDisk } from './base/index.ts';
 import { randomIds, systemClock } from './base/index.ts';
 import { type Config, type RoomsConfig, version } from './config.ts';
 import { Edge } from './edge/index.ts';
@@ -32,37 +32,36 @@ export async function runChild(): Promise<void> {
 /** HTTP → log. */
 async function runEdge(link: ChildLink<Config>, config: Config, shard: number): Promise<void> {
   const tools = toolsOf(config, `edge-${shard}`);
-  const onGrown = (offset: number) => link.durable(offset);
+  const onGrown = (mark: Mark) => link.durable(mark);
   const { log, close } = await openShard({ ...tools, shard, onGrown });
-  const explain = (record: Buffer) => link.askStore(record);
-  const parts = { settings: config, pages: pages(version()), explain, log };
+  const { explain, settle } = link;
+  const parts = { settings: config, pages: pages(version()), explain, settle, log, shard };
   const edge = await Edge.open({ ...tools, ...config, ...parts });
-  const probe = setInterval(() => void log.probe().catch(tools.onFatal), limits.probeEveryMs);
+  const prove = () => log.probe().then(() => onGrown(log.mark), tools.onFatal);
+  const probe = setInterval(() => void prove(), limits.probeEveryMs);
   link.onAsk(async (): Promise<EdgeReport> => {
     const metrics = await tools.metrics.snapshot();
-    const { durableOffset, lastSyncAtMs, hasRoom } = log;
-    return { shard, durableOffset, lastSyncAtMs, hasRoom, metrics };
+    const { mark, lastSyncAtMs, hasRoom } = log;
+    return { shard, mark, lastSyncAtMs, hasRoom, metrics };
   });
-  onGrown(log.durableOffset);
+  onGrown(log.mark);
   link.ready();
 
   await link.drained;
   await edge.close();
   clearInterval(probe);
   await close();
-  await link.lastDurable(log.durableOffset);
+  await link.lastDurable(log.mark);
 }
 
 /** Log → store, and SQL out of it. */
 async function runStore(link: ChildLink<Config>, config: Config): Promise<void> {
   const tools = toolsOf(config, 'store');
   const rooms = await openRooms(config, tools);
-  const { store, loader, queries } = rooms;
-  link.onQuestion((record) => loader.explain(record));
-  link.onDurable((shard, offset) => loader.durable(shard, offset));
-  const askEdges = () => link.askEdges();
-  const door = { ...config, port: config.adminPort, version: version(), askEdges };
-  const admin = await Admin.open({ ...tools, ...door, store, loader, queries });
+  link.onQuestion((asked, shard) => rooms.loader.answer(asked, shard));
+  link.onDurable((shard, mark) => rooms.loader.durable(shard, mark));
+  const door = { ...config, port: config.adminPort, version: version(), askEdges: link.askEdges };
+  const admin = await Admin.open({ ...tools, ...door, ...rooms });
   link.ready();
 
   await link.drained;
@@ -76,26 +75,27 @@ async function runStore(link: ChildLink<Config>, config: Config): Promise<void> 
  */
 export async function openRooms(config: RoomsConfig, tools = toolsOf(config, 'command')) {
   const { dataDirectory, disk, logger } = tools;
-  const store = await openStore(dataDirectory);
+  const store = await openStore(dataDirectory, config);
   const readers = new Map<number, LogReader>();
-  const orphans = new Map<number, number>();
+  const orphans = new Map<number, Mark>();
   for (const shard of await shardsIn(disk, dataDirectory, config.edges)) {
     if (shard >= config.edges) {
       const metrics = new Metrics(`orphan-${shard}`);
       const { log, close } = await openShard({ ...tools, metrics, shard });
-      orphans.set(shard, log.durableOffset);
+      // Nobody writes it any more: it is complete for ever.
+      orphans.set(shard, { ...log.mark, atMs: Number.POSITIVE_INFINITY });
       await close();
     }
     readers.set(shard, await LogReader.open(disk, shardDirectory(dataDirectory, shard)));
   }
   const keys = new KeyRing(dataDirectory, logger);
-  const loader = Loader.open({ ...tools, store, readers, keys });
-  for (const [shard, offset] of orphans) loader.durable(shard, offset);
+  const loader = Loader.open({ ...tools, ...config, store, readers, keys });
+  for (const [shard, mark] of orphans) loader.durable(shard, mark);
   const close = async () => {
     await loader.close();
     await store.close();
   };
-  return { store, loader, queries: new Queries(store), orphans, close };
+  return { dataDirectory, store, loader, queries: new Queries(store, loader), orphans, close };
 }
 
 export type Rooms = Awaited<ReturnType<typeof openRooms>>;

@@ -93,13 +93,35 @@ export const settings = {
     `one of ${levels.join(', ')}`,
     'LEVEL',
   ),
+  quarantineBytes: setting(
+    integer(0, Number.MAX_SAFE_INTEGER).default(1024 ** 3),
+    'quarantine kept for each reason; beyond, the oldest events go',
+    'BYTES',
+  ),
+  quarantineDays: setting(
+    integer(0, 36_500).default(90),
+    'how long events stay in quarantine; then they go',
+    'DAYS',
+  ),
+  alarmWebhook: setting(
+    z.url({ protocol: /^https?$/, error: 'expected an address like https://…' }).optional(),
+    'address that alarms are posted to, as JSON',
+    'URL',
+  ),
   guide: setting(flag.default(false), 'make a first key if there is none, and say what to do next'),
   database: setting(
     text.optional(),
-    'database the key may write to; * in it stands for any characters',
+    "database (of a key: that it may write to; '*' in it stands for any characters)",
     'DB',
   ),
-  table: setting(text.optional(), 'table the key may write to, the same way; * for any', 'TABLE'),
+  table: setting(text.optional(), "table (of a key: the same way; '*' for any)", 'TABLE'),
+  reason: setting(text.optional(), 'why events are in quarantine, like unknown_key', 'REASON'),
+  key: setting(text.optional(), 'id or name of a key, or how its fingerprint begins', 'KEY'),
+  since: setting(text.optional(), 'received since then, like 2026-11-23T12:00Z or 90m', 'TIME'),
+  until: setting(text.optional(), 'received before then', 'TIME'),
+  dryRun: setting(flag.default(false), 'change nothing, only say what would happen'),
+  yes: setting(flag.default(false), 'do not ask'),
+  after: setting(text.optional(), 'wait until the events of this receipt are there', 'RECEIPT'),
   name: setting(text.optional(), 'name of the key, for people', 'NAME'),
   origins: setting(
     list.optional(),
@@ -150,6 +172,9 @@ export type Config = Values<
   | 'sscDomains'
   | 'diskReserve'
   | 'logLevel'
+  | 'quarantineBytes'
+  | 'quarantineDays'
+  | 'alarmWebhook'
 > & {
   readonly tls: TlsFiles | undefined;
   /** Names one run of the server. */
@@ -157,7 +182,16 @@ export type Config = Values<
 };
 
 /** What the rooms behind the edges need. */
-export type RoomsConfig = Pick<Config, 'data' | 'edges' | 'diskReserve' | 'logLevel'>;
+export type RoomsConfig = Pick<
+  Config,
+  | 'data'
+  | 'edges'
+  | 'diskReserve'
+  | 'logLevel'
+  | 'quarantineBytes'
+  | 'quarantineDays'
+  | 'alarmWebhook'
+>;
 
 const envPrefix = 'MILLRACE_';
 

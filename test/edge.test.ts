@@ -47,7 +47,7 @@ function expectRefusal(response: RawResponse | undefined, status: number): void 
 }
 
 describe('the answer of success', () => {
-  test('is the documented one, byte for byte', async () => {
+  test('is the documented one, byte for byte, and our receipt behind it', async () => {
     const { head, body } = await exchange({ body: '{"param1":"value1","param2":1234}' });
     const date = '[A-Z][a-z]{2}, \\d{2} [A-Z][a-z]{2} \\d{4} \\d{2}:\\d{2}:\\d{2} GMT';
     const lines = [
@@ -57,6 +57,7 @@ describe('the answer of success', () => {
       'Strict-Transport-Security: max-age=31536000',
       'Content-Length: 2',
       'Connection: keep-alive',
+      'X-Millrace-Receipt: 0-\\d{15}',
     ];
     expect(head).toMatch(new RegExp(`^${lines.join('\r\n')}$`));
     expect(body).toBe('{}');

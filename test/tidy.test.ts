@@ -21,9 +21,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   api: ['base', 'wire'],
   edge: ['base', 'event', 'log', 'keys', 'wire'],
   loader: ['base', 'event', 'log', 'store', 'keys'],
-  query: ['base', 'store'],
+  query: ['base', 'event', 'store'],
   supervise: ['base'],
-  admin: ['base', 'query', 'store', 'loader', 'keys', 'supervise'],
+  admin: ['base', 'event', 'query', 'store', 'loader', 'keys', 'supervise'],
   cli: ['base', 'event', 'keys', 'api', 'admin', 'supervise', 'app.ts', 'config.ts'],
   'config.ts': ['base'],
   'app.ts': [

@@ -15,6 +15,7 @@ import type { Loader } from '../loader/index.ts';
 import { formats, type Queries } from '../query/index.ts';
 import type { Store } from '../store/index.ts';
 import type { EdgeReport } from '../supervise/index.ts';
+import { operations, watermarkHeaders } from './operations.ts';
 import { readiness } from './readiness.ts';
 import { logBytes, readStatus, type Status } from './status.ts';
 
@@ -33,7 +34,12 @@ export type AdminOptions = {
   readonly askEdges: () => Promise<readonly EdgeReport[]>;
 };
 
-const querySchema = z.strictObject({ sql: z.string(), format: z.enum(formats).default('json') });
+const querySchema = z.strictObject({
+  sql: z.string(),
+  format: z.enum(formats).default('json'),
+  /** A receipt: the query waits until its events are in the tables. */
+  after: z.string().optional(),
+});
 const contentTypes = {
   json: 'application/json',
   ndjson: 'application/x-ndjson',
@@ -74,6 +80,12 @@ export class Admin {
 
   #routes(): void {
     const { store, loader, queries, metrics, askEdges, clock } = this.#options;
+    for (const [path, operate] of Object.entries(operations)) {
+      this.#server.post(`/${path}`, (request) => operate(this.#options, request.body as never));
+    }
+    this.#server.get('/receipts/:receipt', (request) => {
+      return operations['receipts/show'](this.#options, request.params as never);
+    });
     this.#server.get('/healthz', () => ({ status: 'alive' }));
     this.#server.get('/readyz', async (_request, reply) => {
       const { ready, checks } = readiness(this.#options.edges, await askEdges(), clock.nowMs());
@@ -99,12 +111,13 @@ export class Admin {
         const seen = asked.error.issues.map(({ path, message }) => [...path, message].join(': '));
         throw fault('BAD_REQUEST', { seen: seen.join('; ') });
       }
-      const { sql, format } = asked.data;
+      const { sql, format, after } = asked.data;
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
-      const query = await queries.run(sql, format, gone.signal);
+      const query = await queries.run(sql, format, { after, gone: gone.signal });
       const pieces = Readable.from(query.pieces(), { objectMode: false });
-      return reply.type(contentTypes[format]).send(pieces);
+      const headers = watermarkHeaders(query.watermark);
+      return reply.headers(headers).type(contentTypes[format]).send(pieces);
     });
   }
 
@@ -116,10 +129,8 @@ export class Admin {
       for (;;) {
         const reports = await this.#options.askEdges();
         if (reports.length >= this.#options.edges) {
-          const targets = reports.map(
-            ({ shard, durableOffset }) => [shard, durableOffset] as const,
-          );
-          await this.#options.loader.flush(new Map(targets));
+          const marks = reports.map(({ shard, mark }) => [shard, mark] as const);
+          await this.#options.loader.flush(new Map(marks));
           return 'done' as const;
         }
         await sleep(100, stop.signal);

@@ -10,4 +10,15 @@
  * Limits: `sqlBytesMax`, `flushTimeoutMs`, `syncAgeMsMax`.
  */
 export { Admin, type AdminOptions } from './admin.ts';
+export {
+  type ColumnReport,
+  completeTo,
+  type OperationInput,
+  type OperationName,
+  type OperationResult,
+  operations,
+  type QuarantineFilter,
+  type ReceiptStatus,
+  type Workplace,
+} from './operations.ts';
 export { readStatus, type Status } from './status.ts';

@@ -2,9 +2,10 @@ import { readdir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../base/index.ts';
 import { listKeys, stateOf } from '../keys/index.ts';
-import type { Loader } from '../loader/index.ts';
-import type { Store, TableStatus } from '../store/index.ts';
+import { keyReasons, type Loader } from '../loader/index.ts';
+import type { ParkedGroup, Remainder, Store, TableStatus } from '../store/index.ts';
 import type { EdgeReport } from '../supervise/index.ts';
+import { completeTo } from './operations.ts';
 
 /** What is on disk, what waits, and what is in the tables. */
 export type Status = {
@@ -22,12 +23,20 @@ export type Status = {
   /** Acknowledged and on disk, not yet queryable. */
   readonly waiting: {
     readonly bytes: number;
+    /** Undefined until the edges have counted them. */
+    readonly events: number | undefined;
     readonly lagMs: number;
     /** The last load failed and is tried again: see the server's log. */
     readonly failing: boolean;
   };
   readonly tables: readonly TableStatus[];
   readonly quarantinedEvents: number;
+  /** By how much the books are wrong, as last checked: 0 when every event is where it must be. */
+  readonly ledger: Remainder;
+  /** All that was acknowledged by then is in the tables. */
+  readonly completeTo: string;
+  /** Keys that failed, with events in quarantine, the latest first. */
+  readonly authFailures: readonly ParkedGroup[];
   /** Undefined when the keys file cannot be read: `keysError` says why. */
   readonly keysInForce?: number;
   readonly keysError?: string;
@@ -40,7 +49,7 @@ export async function readStatus(
   reports: readonly EdgeReport[],
   nowMs: number,
 ): Promise<Status> {
-  const { shards, lagMs, failing } = loader.status();
+  const { shards, lagMs, failing, waitingEvents, remainder } = loader.status();
   const { bavail, bsize } = await statfs(dataDirectory);
   return {
     dataDirectory,
@@ -54,11 +63,26 @@ export async function readStatus(
       storeBytes: await store.size(),
       freeBytes: bavail * bsize,
     },
-    waiting: { bytes: shards.reduce((sum, s) => sum + s.waitingBytes, 0), lagMs, failing },
+    waiting: {
+      bytes: shards.reduce((sum, { waitingBytes }) => sum + waitingBytes, 0),
+      events: waitingEvents,
+      lagMs,
+      failing,
+    },
     tables: await store.tables(),
-    quarantinedEvents: await store.quarantineCount(),
+    quarantinedEvents: await store.parked.count(),
+    ledger: remainder,
+    completeTo: completeTo(loader.watermark().toMs),
+    authFailures: await authFailures(store),
     ...(await keysStatus(dataDirectory, nowMs)),
   };
+}
+
+const authFailuresMax = 20;
+
+async function authFailures(store: Store): Promise<readonly ParkedGroup[]> {
+  const groups = await store.parked.groups({});
+  return groups.filter(({ reason }) => keyReasons.includes(reason)).slice(0, authFailuresMax);
 }
 
 /** An operator who looks because the keys are broken must see the rest. */

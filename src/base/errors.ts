@@ -369,6 +369,36 @@ export const catalogue = {
     message: 'what was acknowledged is on disk but not yet queryable after {seen} s',
     hint: 'Look at the lag in: millrace status',
   },
+  NO_SUCH_TABLE: {
+    status: 404,
+    retryable: false,
+    message: 'there is no table {seen}',
+    hint: 'Tables and their rows: millrace status',
+  },
+  NO_SUCH_COLUMN: {
+    status: 404,
+    retryable: false,
+    message: 'the table {table} has no column {seen} whose type could be changed',
+    hint: 'Columns and their types: millrace columns {table}',
+  },
+  NOT_IN_QUARANTINE: {
+    status: 404,
+    retryable: false,
+    message: 'the event {seen} is not in quarantine',
+    hint: 'What became of it: millrace receipt {seen}',
+  },
+  BAD_RECEIPT: {
+    status: 400,
+    retryable: false,
+    message: '"{seen}" is no receipt: expected one like 0-000000000012345',
+    hint: 'A receipt is in the header X-Millrace-Receipt of an answer and in the column _receipt.',
+  },
+  NOT_YET: {
+    status: 503,
+    retryable: true,
+    message: 'the tables are not complete to {seen} yet: waited {expected} s',
+    hint: 'What waits, and whether loading fails: millrace status',
+  },
   STORE_FAILED: {
     status: 500,
     retryable: true,

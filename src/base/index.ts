@@ -8,6 +8,7 @@
  *     so a test can put a faulty or a still one in their place.
  */
 export { assert } from './assert.ts';
+export type { Asked } from './asked.ts';
 export { systemClock, type Clock } from './clock.ts';
 export {
   type Disk,
@@ -22,5 +23,6 @@ export { randomIds, type Ids } from './ids.ts';
 export { limits, reserveBytes, segmentBytes } from './limits.ts';
 export { DirectoryLock } from './lock.ts';
 export { createLogger, type Logger } from './logger.ts';
+export type { Mark, Watermark } from './mark.ts';
 export { mergeMetrics, Metrics, type MetricsSnapshot } from './metrics.ts';
 export { sleep } from './sleep.ts';

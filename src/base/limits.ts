@@ -107,8 +107,39 @@ export const limits = Object.freeze({
   nameLengthMin: 3,
   nameLengthMax: 255,
 
+  /** What is left of the events of a reason when they are too many bytes (`--quarantine-bytes`). */
+  quarantineKeptShare: 0.9,
+  /** Lines of the ledger below which they are not merged. */
+  ledgerLinesMin: 10_000,
+  /** Minutes for which the ledger has lines of their own. Beyond: a line a day. */
+  ledgerMinutesKept: 7 * 24 * 60,
+  /** Days for which the skew of senders' clocks is kept. Beyond: forgotten. */
+  skewDaysKept: 31,
+  /** How often the loader looks for changed keys, and the quarantine's limits. */
+  housekeepingEveryMs: 1_000,
+  /** How often the books are checked, and tables whose rows are counted then. */
+  auditEveryMs: 5_000,
+  auditTablesMax: 200,
+  /** Log bytes that are read to show what waits. Beyond: the rest is not shown by table. */
+  waitingBytesMax: 64 * mib,
+  /** Marks of a shard that wait for the loader. Beyond: every second one is forgotten. */
+  marksMax: 1_000,
+  /** How long a sender may ask to wait for its row (Prefer: wait), s. Beyond: this long. */
+  preferWaitMax: 30,
+  /** Senders of one edge that wait for their rows. Beyond: answered at once. */
+  preferWaitersMax: 1_000,
+  /** How long a query waits for a receipt. Beyond: NOT_YET, retryable. */
+  queryAfterTimeoutMs: 30_000,
+  /** Rescued values that are looked at for examples, and examples shown for each column. */
+  rescuedLookedAtMax: 1_000,
+  rescuedExamplesMax: 3,
+
   /** Keys in keys.json, revoked ones included. Beyond: the command refuses to add one. */
   keysMax: 10_000,
+  /** Alarms on their way to the webhook. Beyond: in the log only. */
+  webhooksMax: 30,
+  /** How long the webhook may take. Beyond: given up, with a line in the log. */
+  webhookTimeoutMs: 5_000,
   /** Lines of the log about wrong keys in one window. Beyond: counted in one more. */
   alarmLinesMax: 20,
   /** Length of such a window; a key is named once in it. */

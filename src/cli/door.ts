@@ -85,5 +85,8 @@ async function isThere(server: ServerFile): Promise<boolean> {
 
 /** No edges: every shard is recovered and loaded by this process. */
 function closedConfig(data: string): RoomsConfig {
-  return { data, edges: 0, diskReserve: 0, logLevel: 'error' };
+  // What goes from quarantine, and when, is the server's to say.
+  const kept = { quarantineBytes: Number.MAX_SAFE_INTEGER, quarantineDays: 36_500 };
+  const quiet = { logLevel: 'error', alarmWebhook: undefined } as const;
+  return { data, edges: 0, diskReserve: 0, ...kept, ...quiet };
 }

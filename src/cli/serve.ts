@@ -37,6 +37,9 @@ export const serveCommand = defineCommand('serve', {
     'sscDomains',
     'diskReserve',
     'logLevel',
+    'quarantineBytes',
+    'quarantineDays',
+    'alarmWebhook',
     'guide',
   ],
   examples: [

@@ -45,14 +45,16 @@ export class KeyPolicy {
   }
 
   /**
+   * Whether the key may write what is submitted, as far as this edge knows.
    * @throws KEY_UNKNOWN, KEY_REVOKED, KEY_EXPIRED, KEY_NOT_ALLOWED, ORIGIN_NOT_ALLOWED,
    *   KEYS_UNREADABLE
    */
-  async check(submission: Submission, headers: Headers): Promise<void> {
+  async check(submission: Submission, headers: Headers): Promise<boolean> {
     const fingerprint = submission.fingerprint.toString('hex');
     const known = this.#ring.find(fingerprint);
     // A plain key that is known needs nothing; any other may have been made or changed just now.
-    if (known && !known.strict && !known.origins && !this.#isStrict) return;
+    const isPlain = known && !known.strict && !known.origins && !this.#isStrict;
+    if (isPlain && mayWriteAll(known, submission)) return true;
     await this.#refresh();
     if (this.#isStrict && !this.#isReadable) throw fault('KEYS_UNREADABLE');
     const key = this.#ring.find(fingerprint);
@@ -61,6 +63,7 @@ export class KeyPolicy {
     if (origin !== undefined && key?.origins && !key.origins.includes(origin)) {
       throw fault('ORIGIN_NOT_ALLOWED', { seen: origin });
     }
+    return key !== undefined && mayWriteAll(key, submission);
   }
 }
 
@@ -72,6 +75,12 @@ function mustBeGood(key: KeyEntry | undefined, { groups, receivedAtMs }: Submiss
   if (state !== 'in force') throw fault(state === 'revoked' ? 'KEY_REVOKED' : 'KEY_EXPIRED');
   const closed = groups.find(({ database, table }) => !mayWrite(key, database, table));
   if (closed) throw fault('KEY_NOT_ALLOWED', { seen: `${closed.database}.${closed.table}` });
+}
+
+function mayWriteAll(key: KeyEntry, { groups, receivedAtMs }: Submission): boolean {
+  const mayWriteTo = (group: Submission['groups'][number]) =>
+    mayWrite(key, group.database, group.table);
+  return stateOf(key, receivedAtMs) === 'in force' && groups.every(mayWriteTo);
 }
 
 /** Where the page comes from: pictures and scripts say it as Referer alone. */

@@ -1,6 +1,6 @@
 import { type Clock, fault, type Ids, limits, type Logger } from '../base/index.ts';
 import { MillraceError, messageOf } from '../base/index.ts';
-import { encodeSubmission, type Submission } from '../event/index.ts';
+import { encodeSubmission, receiptOf, type Submission } from '../event/index.ts';
 import type { Log } from '../log/index.ts';
 import { type Answer, corsHeaders, findRoute, type Found, preflight } from '../wire/index.ts';
 import { Query, readableJson, refusal, splitTarget, type WireRequest } from '../wire/index.ts';
@@ -22,9 +22,16 @@ export type ReceiverParts = {
   readonly settings: WireSettings;
   /** Documents by path. */
   readonly pages: ReadonlyMap<string, () => Promise<Answer>>;
+  /** Of the log. */
+  readonly shard: number;
   /** Says what a record of the log would become; asks the store. */
   readonly explain: (record: Buffer) => Promise<unknown>;
+  /** Waits for the events of a stretch of the log to be settled; undefined if it takes too long. */
+  readonly settle: (stretch: Stretch, waitMs: number) => Promise<string | undefined>;
 };
+
+/** Bytes of the log, and the tables (`database.table`) that its events are for. */
+export type Stretch = { readonly from: number; readonly to: number; readonly tables: string[] };
 
 /** What came of a request. `answer` is undefined when the sender went away. */
 export type Received = { readonly label: RouteLabel; readonly answer: Answer | undefined };
@@ -35,6 +42,7 @@ export class Receiver {
   readonly #budget: BodyBudget;
   readonly #metrics: EdgeMetrics;
   #explaining = 0;
+  #settling = 0;
 
   constructor(parts: ReceiverParts, budget: BodyBudget, metrics: EdgeMetrics) {
     this.#parts = parts;
@@ -93,10 +101,36 @@ export class Receiver {
   async #perform({ route }: Found, request: WireRequest): Promise<Answer> {
     const outcome = route.read(request);
     if (outcome.kind === 'answer') return outcome.answer;
-    await this.#parts.policy.check(outcome.submission, request.headers);
-    if (outcome.kind === 'explain') return await this.#explain(outcome.submission);
-    await this.#store(outcome.submission);
-    return outcome.answer;
+    const { submission } = outcome;
+    const isGood = await this.#parts.policy.check(submission, request.headers);
+    if (outcome.kind === 'explain') return await this.#explain(submission);
+    // Of whom no row will tell, the operator wants to know where to look.
+    const context = isGood
+      ? submission.context
+      : { ...submission.context, from: request.clientAddress };
+    const record = encodeSubmission({ ...submission, context });
+    const offset = await this.#store(submission, record);
+    const headers = [...outcome.answer.headers];
+    headers.push(['X-Millrace-Receipt', receiptOf(record, this.#parts.shard, offset)]);
+    const waitMs = preferredWaitMs(request.headers.prefer);
+    if (waitMs > 0) {
+      const tables = submission.groups.map(({ database, table }) => `${database}.${table}`);
+      const stretch = { from: offset, to: offset + record.length, tables };
+      headers.push(['Preference-Applied', 'wait']);
+      headers.push(['X-Millrace-State', await this.#settle(stretch, waitMs)]);
+    }
+    return { ...outcome.answer, headers };
+  }
+
+  /** What the events have become: `queryable`, `quarantined …`, or only `durable` so far. */
+  async #settle(stretch: Stretch, waitMs: number): Promise<string> {
+    if (this.#settling >= limits.preferWaitersMax) return 'durable';
+    this.#settling += 1;
+    try {
+      return (await this.#parts.settle(stretch, waitMs)) ?? 'durable';
+    } finally {
+      this.#settling -= 1;
+    }
   }
 
   /** Asks the store. Few may do so at once: it has events to load. */
@@ -112,17 +146,19 @@ export class Receiver {
     }
   }
 
-  async #store(submission: Submission): Promise<void> {
+  /** The record's offset, when it is on disk. */
+  async #store(submission: Submission, record: Buffer): Promise<number> {
     const count = submission.groups.reduce((sum, { bodies }) => sum + bodies.length, 0);
     this.#metrics.received.inc(count);
     try {
-      await this.#parts.log.append(encodeSubmission(submission));
+      const offset = await this.#parts.log.append(record, count);
+      this.#metrics.durable.inc(count);
+      return offset;
     } catch (error) {
       if (error instanceof MillraceError) throw error;
       this.#parts.logger.error({ error: messageOf(error) }, 'append failed');
       throw error;
     }
-    this.#metrics.durable.inc(count);
   }
 
   #wireRequest(incoming: Incoming, found: Found | MillraceError, search: string): WireRequest {
@@ -145,6 +181,12 @@ export class Receiver {
       settings,
     };
   }
+}
+
+/** RFC 7240: how long the sender would wait for its row. */
+function preferredWaitMs(prefer: string | undefined): number {
+  const seconds = /(?:^|[,;\s])wait=(\d{1,9})(?![\w.])/i.exec(prefer ?? '')?.[1] ?? '0';
+  return 1_000 * Math.min(limits.preferWaitMax, Number(seconds));
 }
 
 /** What every path answers to those who ask whether it is there, and what may be sent. */

@@ -1,5 +1,6 @@
 import { assert } from '../base/index.ts';
 import { type Context, dialects, type Group, type Postback, type Submission } from './postback.ts';
+import { receiptText } from './receipt.ts';
 
 /*
  * The record of the log that holds one request's events, little-endian. Version 1 is one event of
@@ -49,6 +50,15 @@ export function encodeSubmission(submission: Submission): Buffer {
   return isPlain && rest.length === 0 && others.length === 0
     ? encodeSingle(submission, group, body)
     : encodeMany(submission);
+}
+
+/** The receipt of a record: of its event, if it holds one; else of all that lie in its bytes. */
+export function receiptOf(bytes: Buffer, shard: number, offset: number): string {
+  const events = decodeSubmission(bytes);
+  const [first] = events;
+  assert(first, 'a record holds an event');
+  if (events.length === 1) return receiptText(shard, offset + first.at);
+  return `${receiptText(shard, offset)}+${bytes.length}`;
 }
 
 /** The events of a record of the log; their bodies are views into `bytes`. */

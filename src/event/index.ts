@@ -14,11 +14,13 @@
  *
  * Limits: `nameLengthMin`, `nameLengthMax`, `columnNameBytesMax`.
  */
-export { decodeSubmission, encodeSubmission, type Placed } from './envelope.ts';
+export { decodeSubmission, encodeSubmission, type Placed, receiptOf } from './envelope.ts';
 export { elementsOf, type Member, membersOf } from './members.ts';
 export { checkDatabase, checkTable, columnName } from './names.ts';
 export { type Context, type Dialect, type Group } from './postback.ts';
 export { type Postback, type Submission } from './postback.ts';
 export { fingerprintOf } from './key.ts';
+export { offsetBits, offsetDigits, parseReceipt, type Receipt } from './receipt.ts';
+export { receiptNumber, receiptText } from './receipt.ts';
 export { addsAddress, type EventRecord, givenUuid, mayAsk, placeholders } from './record.ts';
 export { readRecord, replaces, type TimeSource } from './record.ts';

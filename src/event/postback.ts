@@ -28,6 +28,8 @@ export type Context = {
   readonly recordTime?: string;
   /** Header Idempotency-Key. */
   readonly idempotencyKey?: string;
+  /** Address of a sender whose key the edge does not know, for `millrace.auth_failures`. */
+  readonly from?: string;
 };
 
 /** The events of one request: durable together, or not at all. */

@@ -1,6 +1,6 @@
 import { type Member, membersOf } from './members.ts';
 import type { Context, Dialect, Postback } from './postback.ts';
-import { isoTime, ownTime, recordTime, secondsOf } from './time.ts';
+import { isoTime, ownTime, recordTime, secondsIn, secondsOf } from './time.ts';
 import { agentOf } from './user-agent.ts';
 
 /** What an event becomes: its row, before it meets its table. */
@@ -8,6 +8,8 @@ export type EventRecord = {
   /** UNIX seconds. */
   readonly time: number;
   readonly timeFrom: TimeSource;
+  /** `td_record_time` less the receipt; NaN if it is no time; undefined if there is none. */
+  readonly skewSeconds: number | undefined;
   /** What makes a repeat of the event recognizable, within its table. */
   readonly id: string | undefined;
   /** In the order of the body. Members that only steer are not among them. */
@@ -71,7 +73,8 @@ export function readRecord(postback: Postback): EventRecord {
   }
   readRecordTime(draft, context, receivedAtMs);
   const { members, time = draft.received, timeFrom = 'receipt', id } = draft;
-  return { time, timeFrom, id, members };
+  const skewSeconds = skewOf(draft, context, receivedAtMs);
+  return { time, timeFrom, skewSeconds, id, members };
 }
 
 /** The UUID in `uuid`, as it was sent; undefined if there is none. */
@@ -113,6 +116,12 @@ function readRecordTime(draft: Draft, context: Context, receivedAtMs: number): v
     recordTime(find(draft, 'td_record_time'), receivedAtMs) ??
     recordTime(asString('td_record_time', context.recordTime), receivedAtMs);
   if (time !== undefined) setTime(draft, time, 'td_record_time');
+}
+
+function skewOf(draft: Draft, context: Context, receivedAtMs: number): number | undefined {
+  const given = find(draft, 'td_record_time') ?? asString('td_record_time', context.recordTime);
+  if (given === undefined || given.kind === 'null') return undefined;
+  return secondsIn(given) - secondsOf(receivedAtMs);
 }
 
 /** What is not taken over whole stays, and so ends in `_rescued_data`. */

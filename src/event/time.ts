@@ -13,7 +13,7 @@ const secondsMax = 253_402_300_799;
  */
 export function recordTime(given: Member | undefined, receivedAtMs: number): number | undefined {
   const received = secondsOf(receivedAtMs);
-  const seconds = Math.floor(numberOf(given));
+  const seconds = secondsIn(given);
   const inWindow =
     seconds >= received - windowBackSeconds && seconds <= received + windowAheadSeconds;
   return inWindow ? seconds : undefined;
@@ -21,7 +21,7 @@ export function recordTime(given: Member | undefined, receivedAtMs: number): num
 
 /** A record's own `time`, UNIX seconds, of any age, fractions cut off; where a dialect has one. */
 export function ownTime(given: Member | undefined): number | undefined {
-  const seconds = Math.floor(numberOf(given));
+  const seconds = secondsIn(given);
   return seconds >= 0 && seconds <= secondsMax ? seconds : undefined;
 }
 
@@ -34,6 +34,11 @@ export function isoTime(text: string): number | undefined {
 
 export function secondsOf(ms: number): number {
   return Math.floor(ms / 1000);
+}
+
+/** A number or a numeric string, its fraction cut off; NaN if it is neither. */
+export function secondsIn(given: Member | undefined): number {
+  return Math.floor(numberOf(given));
 }
 
 function numberOf(member: Member | undefined): number {

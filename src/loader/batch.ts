@@ -1,22 +1,34 @@
 import { limits } from '../base/index.ts';
-import { decodeSubmission, type EventRecord, type Postback, readRecord } from '../event/index.ts';
+import { type Context, decodeSubmission, type Dialect } from '../event/index.ts';
+import { type EventRecord, type Postback, readRecord } from '../event/index.ts';
 import { type KeyRing, mayWrite, stateOf } from '../keys/index.ts';
 import type { ReadRecord } from '../log/index.ts';
-import { type QuarantineReason, type QuarantineRow, receiptText } from '../store/index.ts';
-import type { EventId, Store, StoreBatch, TableBatch } from '../store/index.ts';
+import type { EventId, QuarantineReason, QuarantineRow, Store } from '../store/index.ts';
+import type { Account, StoreBatch, TableBatch } from '../store/index.ts';
 import { digestOf, eventId, idText } from './ids.ts';
 import { type Source, TablePlan } from './plan.ts';
+import type { Counted } from './shard.ts';
+import { minuteOf, type Outcome, Tally } from './tally.ts';
 
 /** An event on its way; with an `id` it may be a repeat. */
 type Draft = { readonly source: Source; readonly record: EventRecord; readonly id?: EventId };
 
-/** Records on their way into one transaction: rows by table, and what goes to quarantine. */
+const none: ReadonlySet<number> = new Set();
+
+/** Events on their way into one transaction: rows by table, and what goes to quarantine. */
 export class Batch {
+  /** The records of the log, by shard. */
+  readonly counted = new Map<number, Counted[]>();
   readonly #store: Store;
   readonly #keys: KeyRing;
+  readonly #nowMs: number;
   readonly #plans = new Map<string, TablePlan>();
-  readonly #quarantine: QuarantineRow[] = [];
+  readonly #parked: { readonly source: Source; readonly reason: QuarantineReason }[] = [];
+  /** Events from quarantine that stay there as they are. */
+  readonly #staying: QuarantineRow[] = [];
+  readonly #released: QuarantineRow[] = [];
   readonly #faults: unknown[] = [];
+  readonly #skews: { readonly source: Source; readonly seconds: number }[] = [];
   /** Digests of the events whose ids were seen, in the store and in this batch. */
   readonly #seen = new Map<string, bigint>();
   /** Whether no event that is older waits elsewhere, so that ids may be forgotten. */
@@ -25,9 +37,10 @@ export class Batch {
   #oldestReceivedAtMs = Number.POSITIVE_INFINITY;
   #events = 0;
 
-  constructor(store: Store, keys: KeyRing) {
+  constructor(store: Store, keys: KeyRing, nowMs: number) {
     this.#store = store;
     this.#keys = keys;
+    this.#nowMs = nowMs;
   }
 
   get events(): number {
@@ -39,8 +52,9 @@ export class Batch {
     return this.#oldestReceivedAtMs;
   }
 
-  get quarantined(): readonly QuarantineRow[] {
-    return this.#quarantine;
+  /** Events that stay in quarantine, unchanged. */
+  get staying(): readonly QuarantineRow[] {
+    return this.#staying;
   }
 
   /** What went wrong in our own code, for the log. */
@@ -50,20 +64,42 @@ export class Batch {
 
   /** Adds what was read from the log; asks the store which ids it knows. */
   async add(parts: readonly { shard: number; records: readonly ReadRecord[] }[]): Promise<void> {
-    const drafts: Draft[] = [];
+    const sources: Source[] = [];
     for (const { shard, records } of parts) {
+      const counted = this.counted.get(shard) ?? [];
+      this.counted.set(shard, counted);
       for (const { offset, record } of records) {
-        for (const { at, postback } of decodeSubmission(record)) {
-          const draft = this.#draft({ shard, offset: offset + at, postback });
-          if (draft) drafts.push(draft);
+        const events = decodeSubmission(record);
+        counted.push({ offset, events: events.length });
+        for (const { at, postback } of events) {
+          const { keyId, refusal } = judge(this.#keys, postback);
+          sources.push({ shard, offset: offset + at, postback, keyId, refusal });
         }
       }
     }
+    await this.#addAll(sources);
+  }
+
+  /** Adds events that are in quarantine, as if they came now: to be rows, or to stay. */
+  async addParked(rows: readonly QuarantineRow[]): Promise<void> {
+    await this.#addAll(
+      rows.map((parked) => {
+        const { shard, offset } = parked;
+        const postback = postbackOf(parked);
+        return { shard, offset, postback, ...judge(this.#keys, postback), parked };
+      }),
+    );
+  }
+
+  async #addAll(sources: readonly Source[]): Promise<void> {
+    const drafts = sources.flatMap((source) => this.#draft(source) ?? []);
     const ids = drafts.flatMap(({ id }) => (id ? [id] : []));
     for (const seen of await this.#store.seen(ids)) this.#seen.set(idText(seen), seen.digest);
     for (const draft of drafts) {
+      const { source } = draft;
       const reason = this.#attempt(() => this.#addRow(draft));
-      if (reason !== undefined) this.#quarantine.push(quarantineRow(draft.source, reason));
+      if (reason !== undefined) this.#park(source, reason);
+      else if (source.parked) this.#released.push(source.parked);
     }
   }
 
@@ -74,14 +110,32 @@ export class Batch {
     this.#oldestReceivedAtMs = Math.min(this.#oldestReceivedAtMs, postback.receivedAtMs);
     let draft: Draft | undefined;
     const reason =
-      keyRefusal(this.#keys, postback) ??
+      source.refusal ??
+      this.#dropRefusal(source) ??
       this.#attempt(() => {
         const record = readRecord(postback);
         const id = record.id === undefined ? {} : { id: eventId(postback, record.id) };
         draft = { source, record, ...id };
       });
-    if (reason !== undefined) this.#quarantine.push(quarantineRow(source, reason));
+    if (reason !== undefined) this.#park(source, reason);
     return draft;
+  }
+
+  /** What was acknowledged before its table was dropped is no row of a new one by itself. */
+  #dropRefusal({ shard, offset, parked, postback }: Source): QuarantineReason | undefined {
+    const { database, table } = postback;
+    const isOld = !parked && offset < this.#store.droppedBefore(database, table, shard);
+    return isOld ? 'table_dropped' : undefined;
+  }
+
+  #park(source: Source, reason: QuarantineReason): void {
+    const { parked } = source;
+    if (parked?.reason === reason && parked.account.keyId === source.keyId) {
+      this.#staying.push(parked);
+      return;
+    }
+    if (parked) this.#released.push(parked);
+    this.#parked.push({ source, reason });
   }
 
   /** A bug in here may cost one event its row, but never the others theirs. */
@@ -95,20 +149,20 @@ export class Batch {
   }
 
   #addRow({ source, record, id }: Draft): QuarantineReason | undefined {
-    const plan = this.#planOf(source.postback);
+    const { postback } = source;
+    const plan = this.#planOf(postback);
     if (!(plan instanceof TablePlan)) return plan;
-    if (!id) {
-      plan.add(source, record);
+    const digest = id ? digestOf(postback) : 0n;
+    const seen = id && this.#seen.get(idText(id));
+    if (seen !== undefined && seen !== digest) return 'id_reused';
+    if (seen !== undefined) {
+      plan.addDuplicate(source);
       return undefined;
     }
-    const digest = digestOf(source.postback);
-    const seen = this.#seen.get(idText(id));
-    if (seen === digest) plan.addDuplicate();
-    else if (seen !== undefined) return 'id_reused';
-    else {
-      plan.add(source, record, { ...id, digest });
-      this.#seen.set(idText(id), digest);
-    }
+    plan.add(source, record, id && { ...id, digest });
+    if (id) this.#seen.set(idText(id), digest);
+    const { skewSeconds } = record;
+    if (skewSeconds !== undefined) this.#skews.push({ source, seconds: skewSeconds });
     return undefined;
   }
 
@@ -121,15 +175,14 @@ export class Batch {
       if (this.#store.tableCount + this.#newTables >= limits.tablesMax) return 'too_many_tables';
       this.#newTables += 1;
     }
-    plan = new TablePlan(schema ?? { database, table, columns: new Map() });
+    plan = new TablePlan(schema ?? { database, table, columns: new Map() }, this.#nowMs);
     this.#plans.set(name, plan);
     return plan;
   }
 
-  /** What the store is to write. */
+  /** What the store is to write. Once for each batch. */
   storeBatch(cursors: ReadonlyMap<number, number>): StoreBatch {
-    const tables = [...this.#plans.values()].map((plan) => plan.batch());
-    return { ...this.#rest(cursors), tables, quarantine: this.#quarantine };
+    return this.#build(cursors, new Map());
   }
 
   /**
@@ -137,23 +190,43 @@ export class Batch {
    * undefined if it can take every row, so that something else is wrong.
    */
   async withoutPoison(cursors: ReadonlyMap<number, number>): Promise<StoreBatch | undefined> {
-    const tables: TableBatch[] = [];
-    const quarantine = [...this.#quarantine];
+    const poison = new Map<TablePlan, ReadonlySet<number>>();
     for (const plan of this.#plans.values()) {
-      const poison = await this.#poisonIn(plan.batch(), 0);
-      tables.push(plan.batch(new Set(poison)));
-      for (const index of poison) {
-        const source = plan.sources[index];
-        if (source) quarantine.push(quarantineRow(source, 'unloadable'));
-      }
+      const found = await this.#poisonIn(plan.batch(), 0);
+      if (found.length > 0) poison.set(plan, new Set(found));
     }
-    const changed = quarantine.length > this.#quarantine.length;
-    return changed ? { ...this.#rest(cursors), tables, quarantine } : undefined;
+    return poison.size === 0 ? undefined : this.#build(cursors, poison);
   }
 
-  #rest(cursors: ReadonlyMap<number, number>): Pick<StoreBatch, 'cursors' | 'forgetBeforeMs'> {
-    const forgetBeforeMs = this.#oldestReceivedAtMs - limits.idsKeptMs;
-    return { cursors, forgetBeforeMs: this.isLatest ? forgetBeforeMs : 0 };
+  #build(
+    cursors: ReadonlyMap<number, number>,
+    poison: ReadonlyMap<TablePlan, ReadonlySet<number>>,
+  ): StoreBatch {
+    const tally = new Tally();
+    const tables: TableBatch[] = [];
+    const quarantine: QuarantineRow[] = [];
+    const book = (source: Source, outcome: Outcome) => tally.add(accountOf(source), outcome);
+    for (const { source, seconds } of this.#skews) {
+      tally.addSkew(source.postback.receivedAtMs, source.keyId, seconds);
+    }
+    for (const { source, reason } of this.#parked) {
+      quarantine.push(this.#quarantineRow(source, reason));
+    }
+    for (const plan of this.#plans.values()) {
+      const leaveOut = poison.get(plan) ?? none;
+      tables.push(plan.batch(leaveOut));
+      for (const source of plan.repeats) book(source, 'deduplicated');
+      for (const [index, source] of plan.sources.entries()) {
+        if (leaveOut.has(index)) quarantine.push(this.#quarantineRow(source, 'unloadable'));
+        else book(source, 'committed');
+      }
+    }
+    for (const { account } of quarantine) tally.add(account, 'quarantined');
+    for (const { account } of this.#released) tally.release(account);
+    const forgetBeforeMs = this.isLatest ? this.#oldestReceivedAtMs - limits.idsKeptMs : 0;
+    const { entries: ledger, skew } = tally;
+    const released = this.#released;
+    return { tables, quarantine, released, ledger, skew, cursors, forgetBeforeMs };
   }
 
   /** The rows that cannot be read, by halving. */
@@ -165,31 +238,65 @@ export class Batch {
     const right = { ...batch, lines: batch.lines.slice(half) };
     return [...(await this.#poisonIn(left, first)), ...(await this.#poisonIn(right, first + half))];
   }
+
+  #quarantineRow(source: Source, reason: QuarantineReason): QuarantineRow {
+    const { shard, offset, postback, parked } = source;
+    const { database, table, index } = postback;
+    const { from = '', ...context } = postback.context;
+    const name = `${database}.${table}`;
+    const isKnown = this.#plans.has(name) || this.#store.schema(database, table) !== undefined;
+    return {
+      shard,
+      offset,
+      receivedAtMs: postback.receivedAtMs,
+      database,
+      table,
+      reason,
+      fingerprint: postback.fingerprint.toString('hex'),
+      dialect: postback.dialect,
+      context: JSON.stringify({ ...context, ...(index > 0 ? { index } : {}) }),
+      body: postback.body.toString('utf8'),
+      address: parked?.address ?? from,
+      account: accountOf(source, isKnown),
+    };
+  }
 }
 
-/** Why an event's key gives it no row; undefined if it does. */
-export function keyRefusal(
+type Judged = Pick<Postback, 'database' | 'table' | 'fingerprint' | 'receivedAtMs'>;
+
+/** Whose key an event came with (`*`: nobody's), and why that gives it no row. */
+export function judge(
   keys: KeyRing,
-  { database, table, fingerprint, receivedAtMs }: Postback,
-): QuarantineReason | undefined {
+  { database, table, fingerprint, receivedAtMs }: Judged,
+): Pick<Source, 'keyId' | 'refusal'> {
   const key = keys.find(fingerprint.toString('hex'));
-  if (!key) return 'unknown_key';
+  if (!key) return { keyId: '*', refusal: 'unknown_key' };
   const state = stateOf(key, receivedAtMs);
-  if (state !== 'in force') return `key_${state}`;
-  return mayWrite(key, database, table) ? undefined : 'key_not_allowed';
+  if (state !== 'in force') return { keyId: key.id, refusal: `key_${state}` };
+  const isAllowed = mayWrite(key, database, table);
+  return { keyId: key.id, refusal: isAllowed ? undefined : 'key_not_allowed' };
 }
 
-function quarantineRow(source: Source, reason: QuarantineReason): QuarantineRow {
-  const { shard, offset, postback } = source;
+/** Where the ledger has an event; senders make up the names of tables that nobody has. */
+function accountOf({ postback, keyId }: Source, isKnown = true): Account {
+  const { database, table, receivedAtMs } = postback;
+  const minute = minuteOf(receivedAtMs);
+  return { minute, database: isKnown ? database : '*', table: isKnown ? table : '*', keyId };
+}
+
+/** The event as it came out of the log. */
+function postbackOf({ fingerprint, body, ...row }: QuarantineRow): Postback {
+  const { database, table, receivedAtMs } = row;
+  const stored = JSON.parse(row.context) as Context & { readonly index?: number };
+  const { index = 0, ...context } = stored;
   return {
-    receipt: receiptText(shard, offset),
-    receivedAtMs: postback.receivedAtMs,
-    database: postback.database,
-    table: postback.table,
-    reason,
-    fingerprint: postback.fingerprint.toString('hex'),
-    dialect: postback.dialect,
-    context: JSON.stringify(postback.context),
-    body: postback.body.toString('utf8'),
+    database,
+    table,
+    receivedAtMs,
+    dialect: row.dialect as Dialect,
+    fingerprint: Buffer.from(fingerprint, 'hex'),
+    context,
+    body: Buffer.from(body),
+    index,
   };
 }

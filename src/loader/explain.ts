@@ -8,7 +8,7 @@ import {
 } from '../event/index.ts';
 import type { KeyRing } from '../keys/index.ts';
 import type { QuarantineReason, Store } from '../store/index.ts';
-import { keyRefusal } from './batch.ts';
+import { judge } from './batch.ts';
 import { type Place, TablePlan } from './plan.ts';
 
 /** What an event would become. */
@@ -45,14 +45,14 @@ export async function explain(
   const events = decodeSubmission(record).map(({ postback }) => {
     const { database, table } = postback;
     const name = `${database}.${table}`;
-    const refusal = keyRefusal(keys, postback);
+    const { keyId, refusal } = judge(keys, postback);
     // What a table is like is told to none but those who may write to it.
     const schema = refusal === undefined ? store.schema(database, table) : undefined;
     const plan =
       plans.get(name) ?? new TablePlan(schema ?? { database, table, columns: new Map() });
     plans.set(name, plan);
     const tableIsNew = refusal === undefined ? schema === undefined : undefined;
-    return { database, table, tableIsNew, ...explainOne(postback, plan, refusal) };
+    return { database, table, tableIsNew, ...explainOne(postback, plan, keyId, refusal) };
   });
   return { stored: false, events };
 }
@@ -60,11 +60,12 @@ export async function explain(
 function explainOne(
   postback: Postback,
   plan: TablePlan,
+  keyId: string,
   refusal: QuarantineReason | undefined,
 ): Omit<Explanation, 'database' | 'table' | 'tableIsNew'> {
   const record = readRecord(postback);
   const places: { readonly member: Member; readonly place: Place }[] = [];
-  plan.add({ shard: 0, offset: 0, postback }, record, undefined, (member, place) => {
+  plan.add({ shard: 0, offset: 0, postback, keyId }, record, undefined, (member, place) => {
     places.push({ member, place });
   });
   return {

@@ -16,5 +16,7 @@
  * Limits: `batchBytesMax`, `loadEveryMs`, `loadRetryMsMax`, `columnsMax`, `tablesMax`, `idsKeptMs`,
  * `alarmLinesMax`.
  */
-export { Loader } from './loader.ts';
+export { keyReasons } from './alarm.ts';
+export { Loader, type LoaderOptions } from './loader.ts';
+export type { ReplayReport } from './replay.ts';
 export type { LoaderStatus } from './status.ts';

@@ -1,21 +1,29 @@
 import {
+  type Asked,
   type Clock,
   fault,
   isFault,
   limits,
   type Logger,
-  messageOf,
-  type Metrics,
+  type Mark,
 } from '../base/index.ts';
-import { assert, sleep } from '../base/index.ts';
+import { assert, messageOf, type Metrics, sleep, type Watermark } from '../base/index.ts';
+import { receiptText } from '../event/index.ts';
 import type { KeyRing } from '../keys/index.ts';
 import type { Damage, LogReader, ReadRecord } from '../log/index.ts';
-import type { Store, StoreBatch } from '../store/index.ts';
+import type { ColumnType, Found, ParkedFilter, Retyped, Store } from '../store/index.ts';
+import type { QuarantineRow, StoreBatch } from '../store/index.ts';
 import { AuthAlarm } from './alarm.ts';
 import { Batch } from './batch.ts';
 import { explain } from './explain.ts';
+import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
+import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
+import { Retyping } from './retyping.ts';
+import { Shard } from './shard.ts';
 import type { LoaderStatus } from './status.ts';
+import { waitingIn } from './waiting.ts';
+import { Webhook } from './webhook.ts';
 
 export type LoaderOptions = {
   readonly store: Store;
@@ -25,24 +33,14 @@ export type LoaderOptions = {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  /** Where alarms are posted to. */
+  readonly alarmWebhook?: string | undefined;
   /** Called when the store can no longer be used: the process must end and start anew. */
   readonly onFatal: (error: unknown) => void;
 };
 
-type Shard = {
-  readonly shard: number;
-  readonly reader: LogReader;
-  /** Committed in the store. */
-  cursor: number;
-  /** On disk, as the edge says. */
-  durable: number;
-  /** Whether the edge has said so yet. */
-  isKnown: boolean;
-  /** Nothing is loaded any more: the log is not the one that the cursor belongs to. */
-  isHalted: boolean;
-};
-
 type Waiter = {
+  /** By shard: resolves when all before is in the store. */
   readonly targets: ReadonlyMap<number, number>;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -54,28 +52,36 @@ export class Loader {
   readonly #shards: ReadonlyMap<number, Shard>;
   readonly #metrics: ReturnType<typeof loaderMetrics>;
   readonly #alarm: AuthAlarm;
+  readonly #keeper: Keeper;
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
   #waiters: Waiter[] = [];
+  #jobs: (() => Promise<void>)[] = [];
   #behindSinceMs: number | undefined;
   #failures = 0;
   #batchBytes: number = limits.batchBytesMax;
   #running: Promise<void> = Promise.resolve();
+  #showing: Promise<void> = Promise.resolve();
+  #isClosing = false;
 
   private constructor(options: LoaderOptions) {
     this.#options = options;
+    const { store, logger } = options;
     const shards = [...options.readers].map(([shard, reader]): [number, Shard] => {
-      const cursor = options.store.cursors.get(shard) ?? reader.firstOffset;
-      return [shard, { shard, reader, cursor, durable: cursor, isKnown: false, isHalted: false }];
+      const cursor = store.cursors.get(shard) ?? reader.firstOffset;
+      return [shard, new Shard(shard, reader, cursor)];
     });
     this.#shards = new Map(shards);
-    this.#alarm = new AuthAlarm(options.logger);
+    const webhook = new Webhook(options.alarmWebhook, logger);
+    this.#alarm = new AuthAlarm(logger, webhook);
     this.#metrics = loaderMetrics(options.metrics, () => this.status());
+    this.#keeper = new Keeper({ ...options, webhook, loader: this, missing: () => this.#missing });
   }
 
   static open(options: LoaderOptions): Loader {
     const loader = new Loader(options);
     loader.#running = loader.#run();
+    loader.#keeper.start();
     return loader;
   }
 
@@ -84,63 +90,197 @@ export class Loader {
    * A log that ends before the cursor was replaced or cut. Its new events would be taken for old
    * ones, so nothing of it is loaded until the server is started with the right one.
    */
-  durable(shard: number, offset: number): void {
+  durable(shard: number, mark: Mark): void {
     const known = this.#shards.get(shard);
     assert(known, `shard ${shard} is known`);
-    known.isKnown = true;
-    if (offset < known.cursor) {
-      this.#halt(known, `the log ends at ${offset}, before what was loaded (${known.cursor})`);
+    const wasBehind = known.cursor < known.durable;
+    if (!known.hear(mark)) {
+      const why = `the log ends at ${mark.offset}, before what was loaded (${known.cursor})`;
+      this.#halt(known, why);
     }
-    if (known.isHalted) return;
-    if (known.durable === known.cursor && offset > known.cursor) {
+    if (!wasBehind && known.cursor < known.durable) {
       this.#behindSinceMs ??= this.#options.clock.nowMs();
     }
-    known.durable = Math.max(known.durable, offset);
     this.#wake();
   }
 
   /**
-   * Resolves when all before the given offsets, by shard, is committed.
+   * Resolves when all before the given marks, by shard, is committed.
    * @throws LOG_DAMAGED when a shard cannot be loaded any more
    */
-  flush(targets: ReadonlyMap<number, number>): Promise<void> {
+  flush(marks: ReadonlyMap<number, Mark>): Promise<void> {
+    for (const [shard, mark] of marks) this.durable(shard, mark);
+    return this.#reached(new Map([...marks].map(([shard, { offset }]) => [shard, offset])));
+  }
+
+  /** Whether all before an offset of a shard is in the store, within some time. */
+  async waitFor(shard: number, offset: number, waitMs: number): Promise<boolean> {
+    const stop = new AbortController();
+    const late = sleep(waitMs, stop.signal).then(() => false);
+    const reached = this.#reached(new Map([[shard, offset]])).then(() => true);
+    const isThere = await Promise.race([reached.catch(() => false), late]);
+    stop.abort();
+    return isThere;
+  }
+
+  #reached(targets: ReadonlyMap<number, number>): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ targets, resolve, reject });
-      for (const [shard, offset] of targets) this.durable(shard, offset);
       this.#answerWaiters();
       this.#wake();
     });
   }
 
-  /** What a record of the log would become if it were loaded now. Stores nothing. */
-  explain(record: Buffer): ReturnType<typeof explain> {
+  /**
+   * Runs work on the store between two loads: nothing else is written meanwhile.
+   * @throws what the work throws; LOG_CLOSED when the loader ends before
+   */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#isClosing) return reject(fault('LOG_CLOSED'));
+      const run = () => work().then(resolve, reject);
+      this.#jobs.push(run);
+      this.#wake();
+    });
+  }
+
+  /** Answers an edge. */
+  async answer(asked: Asked, shard: number): Promise<unknown> {
     const { store, keys } = this.#options;
-    return explain(store, keys, record);
+    // What a record of the log would become if it were loaded now. Stores nothing.
+    if (asked.kind === 'explain') return explain(store, keys, Buffer.from(asked.record, 'base64'));
+    const { from, to, tables, waitMs } = asked;
+    if (!(await this.waitFor(shard, to, waitMs))) return undefined;
+    const found = await store.find(shard, from, to, tables);
+    const reasons = new Set(found.flatMap(({ reason }) => reason ?? []));
+    return reasons.size === 0 ? 'queryable' : `quarantined; reason=${[...reasons].join(',')}`;
+  }
+
+  /** Takes events out of quarantine and loads them as if they came now; or only says what then. */
+  async replay(filter: ParkedFilter, isDry: boolean): Promise<ReplayReport> {
+    const report = emptyReport();
+    for (let after: QuarantineRow | undefined; ; ) {
+      const last = await this.exclusive(() => this.#replayNext(filter, isDry, report, after));
+      if (!last) return report;
+      after = last;
+    }
+  }
+
+  async #replayNext(
+    filter: ParkedFilter,
+    isDry: boolean,
+    report: ReplayReport,
+    after: QuarantineRow | undefined,
+  ): Promise<QuarantineRow | undefined> {
+    const { store, keys, clock } = this.#options;
+    const rows = await store.parked.next(filter, after);
+    if (rows.length === 0) return undefined;
+    await keys.refresh();
+    const batch = new Batch(store, keys, clock.nowMs());
+    await batch.addParked(rows);
+    const nothing = new Map<number, number>();
+    const written = isDry
+      ? ((await batch.withoutPoison(nothing)) ?? batch.storeBatch(nothing))
+      : await this.#commit(batch, nothing);
+    reportInto(report, batch, written);
+    return rows.at(-1);
+  }
+
+  /** Gives a column another type, and puts the rescued values that fit it into it. */
+  async retype(
+    database: string,
+    table: string,
+    column: string,
+    type: ColumnType,
+  ): Promise<Retyped> {
+    const { store } = this.#options;
+    return this.exclusive(async () => {
+      const retyping = new Retyping(column, type);
+      await store.retype(database, table, column, retyping);
+      return retyping.result();
+    });
+  }
+
+  /**
+   * Removes a table and its rows. What was acknowledged for it so far and is not loaded yet will
+   * go to quarantine.
+   * @param marks of the shards that are being written.
+   */
+  async dropTable(
+    database: string,
+    table: string,
+    marks: ReadonlyMap<number, Mark>,
+  ): Promise<void> {
+    for (const [shard, mark] of marks) this.durable(shard, mark);
+    const before = new Map(
+      [...this.#shards.values()].map(({ shard, durable }) => [shard, durable]),
+    );
+    await this.exclusive(() => this.#options.store.dropTable(database, table, before));
+  }
+
+  /** What became of the receipts of a shard from `from` on, before `to`. */
+  async find(
+    shard: number,
+    from: number,
+    to: number,
+    tables?: readonly string[],
+  ): Promise<{ readonly isWaiting: boolean; readonly found: readonly Found[] }> {
+    const known = this.#shards.get(shard);
+    const isWaiting = known !== undefined && to > known.cursor && from < known.durable;
+    return { isWaiting, found: await this.#options.store.find(shard, from, to, tables) };
+  }
+
+  /** Shows in `millrace.ledger` what waits in the log now. */
+  async showWaiting(): Promise<void> {
+    const { store, keys } = this.#options;
+    const shown = this.#showing.then(async () => {
+      await store.books.setWaiting(await waitingIn([...this.#shards.values()], keys, store));
+    });
+    this.#showing = shown.catch(() => undefined);
+    await shown;
   }
 
   #halt(shard: Shard, why: string): void {
     if (shard.isHalted) return;
     shard.isHalted = true;
-    shard.durable = shard.cursor;
     const hint = 'stop the server and put the right log folder back; its events are on disk';
     this.#options.logger.error({ shard: shard.shard, why, hint }, 'a shard is not loaded any more');
     this.#answerWaiters();
   }
 
   status(): LoaderStatus {
-    const shards = [...this.#shards.values()].map(({ shard, reader, cursor, durable }) => ({
-      shard,
-      waitingBytes: durable - cursor,
-      segments: reader.segmentCount,
-    }));
+    const all = [...this.#shards.values()];
+    const shards = all.map(({ shard, reader, cursor, durable }) => {
+      return { shard, waitingBytes: durable - cursor, segments: reader.segmentCount };
+    });
     const since = this.#behindSinceMs;
     const lagMs = since === undefined ? 0 : Math.max(0, this.#options.clock.nowMs() - since);
-    const isHalted = [...this.#shards.values()].some((shard) => shard.isHalted);
-    return { shards, lagMs, failing: this.#failures > 0 || isHalted };
+    const isHalted = all.some((shard) => shard.isHalted);
+    const waiting = all.map(({ waitingEvents }) => waitingEvents);
+    const waitingEvents = waiting.reduce<number | undefined>(
+      (sum, events) => (sum === undefined || events === undefined ? undefined : sum + events),
+      0,
+    );
+    const { remainder } = this.#keeper;
+    return { shards, lagMs, failing: this.#failures > 0 || isHalted, waitingEvents, remainder };
+  }
+
+  /** What is in the tables now, at least. */
+  watermark(): Watermark {
+    const shards = [...this.#shards.values()];
+    const receipts = shards.map(({ shard, cursor }) => receiptText(shard, cursor));
+    return { receipts, toMs: Math.min(...shards.map(({ completeToMs }) => completeToMs)) };
+  }
+
+  /** Events by which the edges and the loader differ. */
+  get #missing(): number {
+    return [...this.#shards.values()].reduce((sum, { missing }) => sum + Math.abs(missing), 0);
   }
 
   /** Loads what is durable, then stops. What fails now stays in the log. */
   async close(): Promise<void> {
+    this.#isClosing = true;
+    await this.#keeper.stop();
     this.#stop.abort();
     this.#wake();
     await this.#running;
@@ -149,8 +289,10 @@ export class Loader {
 
   async #run(): Promise<void> {
     for (;;) {
+      await this.#runJob();
       const stopping = this.#stop.signal.aborted;
       if (!this.#isBehind()) {
+        if (this.#jobs.length > 0) continue;
         if (stopping) return;
         await this.#rest();
         continue;
@@ -174,14 +316,22 @@ export class Loader {
         await sleep(waitMs, this.#stop.signal);
         continue;
       }
-      if (this.#waiters.length === 0) await sleep(limits.loadEveryMs, this.#stop.signal);
+      const isUrgent = this.#waiters.length > 0 || this.#jobs.length > 0;
+      if (!isUrgent) await sleep(limits.loadEveryMs, this.#stop.signal);
     }
+  }
+
+  async #runJob(): Promise<void> {
+    const [job, ...rest] = this.#jobs;
+    this.#jobs = rest;
+    await job?.();
   }
 
   #rest(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
-      if (this.#isBehind() || this.#stop.signal.aborted) resolve();
+      const isDue = this.#isBehind() || this.#jobs.length > 0;
+      if (isDue || this.#stop.signal.aborted) resolve();
     });
   }
 
@@ -191,7 +341,7 @@ export class Loader {
 
   async #loadOnce(): Promise<void> {
     const { store, keys, logger, clock } = this.#options;
-    const batch = new Batch(store, keys);
+    const batch = new Batch(store, keys, clock.nowMs());
     const cursors = await this.#read(batch);
     const [bug] = batch.faults;
     if (bug !== undefined) {
@@ -202,7 +352,7 @@ export class Loader {
     const written = await this.#commit(batch, cursors);
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
-    logger.debug({ events: batch.events, quarantined: batch.quarantined.length }, 'loaded');
+    logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
     this.#behindSinceMs = this.#isBehind() ? batch.oldestReceivedAtMs : undefined;
     this.#answerWaiters();
     for (const { reader, cursor } of this.#shards.values()) await reader.drop(cursor);
@@ -245,8 +395,7 @@ export class Loader {
       await store.commit(healed);
     }
     for (const [shard, next] of cursors) {
-      const known = this.#shards.get(shard);
-      if (known) known.cursor = next;
+      this.#shards.get(shard)?.committed(next, batch.counted.get(shard) ?? []);
     }
     return written;
   }
@@ -269,11 +418,12 @@ export class Loader {
     const waiting: Waiter[] = [];
     for (const waiter of this.#waiters) {
       const shards = [...waiter.targets].map(([shard, offset]) => {
-        return { ...this.#shards.get(shard), offset };
+        const known = this.#shards.get(shard);
+        return { isHalted: known?.isHalted ?? true, cursor: known?.cursor ?? 0, offset };
       });
       if (shards.some(({ isHalted }) => isHalted)) {
         waiter.reject(fault('LOG_DAMAGED', { seen: 'a shard of the log cannot be loaded' }));
-      } else if (shards.every(({ cursor = 0, offset }) => cursor >= offset)) waiter.resolve();
+      } else if (shards.every(({ cursor, offset }) => cursor >= offset)) waiter.resolve();
       else waiting.push(waiter);
     }
     this.#waiters = waiting;

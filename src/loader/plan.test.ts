@@ -20,7 +20,8 @@ function add(plan: TablePlan, ...bodies: readonly string[]): void {
     const event = { database: 'shop', table: 'orders', fingerprint, receivedAtMs, index: 0 };
     const form = { dialect: 'postback', context: {} } as const;
     const postback = { ...event, ...form, body: Buffer.from(body) };
-    plan.add({ shard: 0, offset: index + 1, postback }, readRecord(postback));
+    const source = { shard: 0, offset: index + 1, postback, keyId: 'k_1' };
+    plan.add(source, readRecord(postback));
   });
 }
 

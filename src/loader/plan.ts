@@ -1,7 +1,8 @@
 import { limits } from '../base/index.ts';
 import { columnName, type EventRecord, type Member, type Postback } from '../event/index.ts';
-import { type Column, receiptNumber, type SeenId, type TableBatch } from '../store/index.ts';
-import type { TableSchema } from '../store/index.ts';
+import { receiptNumber } from '../event/index.ts';
+import type { Column, SeenId, TableBatch } from '../store/index.ts';
+import type { QuarantineReason, QuarantineRow, TableSchema } from '../store/index.ts';
 import { fit, typeOf } from './fit.ts';
 
 /** An event and where it stands in the log. */
@@ -9,6 +10,12 @@ export type Source = {
   readonly shard: number;
   readonly offset: number;
   readonly postback: Postback;
+  /** Whose key it came with; `*` for nobody's. */
+  readonly keyId: string;
+  /** Why the key gives it no row. */
+  readonly refusal?: QuarantineReason | undefined;
+  /** If it is in quarantine. */
+  readonly parked?: QuarantineRow;
 };
 
 /** Where a value goes: into a column, as the JSON text of its type, or to `_rescued_data`. */
@@ -30,16 +37,19 @@ const ownColumns = new Set(['time', '_rescued_data', '_receipt']);
 export class TablePlan {
   /** The events behind `lines`, one by one. */
   readonly sources: Source[] = [];
+  /** Repeats of events, which are counted only. */
+  readonly repeats: Source[] = [];
   readonly #before: TableSchema;
+  readonly #nowMs: number;
   readonly #columns: Map<string, Draft>;
   readonly #lines: string[] = [];
   readonly #rescued = new Map<string, number>();
   /** By line. */
   readonly #ids = new Map<number, SeenId>();
-  #duplicates = 0;
 
-  constructor(before: TableSchema) {
+  constructor(before: TableSchema, nowMs = 0) {
     this.#before = before;
+    this.#nowMs = nowMs;
     this.#columns = new Map(
       [...before.columns].map(([name, column]) => [name, { column, filledByRow: -1 }]),
     );
@@ -70,13 +80,14 @@ export class TablePlan {
     if (rescued) line += `,"_rescued_data":${JSON.stringify(`{${rescued}}`)}`;
     this.#lines.push(`${line}}`);
     this.sources.push(source);
-    const { receivedAtMs } = postback;
-    if (seen) this.#ids.set(this.#lines.length - 1, { ...seen, receivedAtMs });
+    if (!seen) return;
+    // The repeats of an event that waited in quarantine may come only now.
+    const receivedAtMs = source.parked ? this.#nowMs : postback.receivedAtMs;
+    this.#ids.set(this.#lines.length - 1, { ...seen, receivedAtMs });
   }
 
-  /** Counts a repeat of an event. */
-  addDuplicate(): void {
-    this.#duplicates += 1;
+  addDuplicate(source: Source): void {
+    this.repeats.push(source);
   }
 
   /** The batch; without the rows at `leaveOut`. */
@@ -87,7 +98,7 @@ export class TablePlan {
       columns: new Map([...this.#columns].map(([name, { column }]) => [name, column])),
       lines: this.#lines.filter((_, index) => !leaveOut.has(index)),
       rescued: this.#rescued,
-      duplicates: this.#duplicates,
+      duplicates: this.repeats.length,
       ids: [...this.#ids].flatMap(([index, id]) => (leaveOut.has(index) ? [] : [id])),
     };
   }

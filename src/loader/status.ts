@@ -1,3 +1,5 @@
+import type { Remainder } from '../store/index.ts';
+
 /** What waits for the loader. */
 export type LoaderStatus = {
   readonly shards: readonly {
@@ -9,4 +11,8 @@ export type LoaderStatus = {
   readonly lagMs: number;
   /** The last load failed; it is tried again. */
   readonly failing: boolean;
+  /** Events that wait; undefined until the edges have counted them. */
+  readonly waitingEvents: number | undefined;
+  /** By how much the books are wrong, as last checked. */
+  readonly remainder: Remainder;
 };

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { type Clock, type Disk, type DurableFile, fault, type Ids } from '../base/index.ts';
-import { assert, isNoRoom, limits, reserveBytes, segmentBytes } from '../base/index.ts';
+import { assert, isNoRoom, limits, type Mark, reserveBytes } from '../base/index.ts';
+import { segmentBytes } from '../base/index.ts';
 import { encodeFrame, encodeHeader, frameOverheadBytes, headerBytes } from './format.ts';
 import type { SegmentHeader } from './format.ts';
 import { type Recovered, recoverShard } from './recover.ts';
@@ -24,6 +25,7 @@ export type LogOptions = {
 
 type Waiting = {
   readonly record: Uint8Array;
+  readonly events: number;
   readonly resolve: (offset: number) => void;
   readonly reject: (error: unknown) => void;
 };
@@ -36,7 +38,9 @@ export class Log {
   readonly #options: LogOptions;
   readonly #probe: DurableFile;
   #segment: Segment;
+  readonly #begin: number;
   #durableOffset: number;
+  #durableEvents = 0;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #scheduled = false;
@@ -58,7 +62,8 @@ export class Log {
     this.recovered = recovered;
     this.#segment = segment;
     this.#probe = probe;
-    this.#durableOffset = segment.header.base + headerBytes;
+    this.#begin = segment.header.base + headerBytes;
+    this.#durableOffset = this.#begin;
     this.#lastSyncAtMs = options.clock.nowMs();
   }
 
@@ -77,6 +82,16 @@ export class Log {
   /** All records before this offset are on disk. */
   get durableOffset(): number {
     return this.#durableOffset;
+  }
+
+  /** What is on disk now. */
+  get mark(): Mark {
+    return {
+      offset: this.#durableOffset,
+      events: this.#durableEvents,
+      begin: this.#begin,
+      atMs: this.#options.clock.nowMs(),
+    };
   }
 
   /** When a synced write last succeeded, ms since the epoch. */
@@ -103,9 +118,10 @@ export class Log {
    * Appends one record and resolves with its offset when it is on disk. Calls may run
    * concurrently; records that wait for the same write share it.
    * @param record 1 … `recordBytesMax` bytes; not copied before its write, do not reuse.
+   * @param events how many it holds, for `mark`.
    * @throws LOG_FULL, LOG_BUSY, LOG_CLOSED: nothing of the record is or will be stored.
    */
-  append(record: Uint8Array): Promise<number> {
+  append(record: Uint8Array, events = 1): Promise<number> {
     assert(record.length > 0 && record.length <= limits.recordBytesMax, 'a record has its length');
     return new Promise((resolve, reject) => {
       if (this.#state !== 'open') return reject(fault('LOG_CLOSED'));
@@ -113,7 +129,7 @@ export class Log {
       if (this.#waitingBytes + record.length > limits.pendingBytesMax) {
         return reject(fault('LOG_BUSY'));
       }
-      this.#waiting.push({ record, resolve, reject });
+      this.#waiting.push({ record, events, resolve, reject });
       this.#waitingBytes += record.length;
       this.#schedule();
     });
@@ -215,6 +231,7 @@ export class Log {
       return false;
     }
     this.#durableOffset = start + size;
+    this.#durableEvents += group.reduce((sum, { events }) => sum + events, 0);
     this.#lastSyncAtMs = this.#options.clock.nowMs();
     this.#options.onSync?.({
       records: group.length,

@@ -50,6 +50,11 @@ export class LogReader {
     return reader;
   }
 
+  /** Another reader of the same shard. */
+  another(): Promise<LogReader> {
+    return LogReader.open(this.#disk, this.#directory);
+  }
+
   /** Where the oldest segment begins; 0 when there is none yet. */
   get firstOffset(): number {
     return this.#bases[0] ?? 0;

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type Clock, DirectoryLock, type Disk, type Ids, limits } from '../base/index.ts';
-import type { Logger, Metrics } from '../base/index.ts';
+import type { Logger, Mark, Metrics } from '../base/index.ts';
 import { Log } from './log.ts';
 import { shardDirectory } from './segments.ts';
 
@@ -13,8 +13,8 @@ export type ShardOptions = {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly reserveBytes: number | undefined;
-  /** Called after each group, with the durable offset. */
-  readonly onGrown?: (durableOffset: number) => void;
+  /** Called after each group. */
+  readonly onGrown?: (mark: Mark) => void;
   /** Called once when the disk failed: the process must end. */
   readonly onFatal: (error: unknown) => void;
 };
@@ -44,7 +44,7 @@ export async function openShard(options: ShardOptions): Promise<OpenShard> {
       count.groups.observe(records);
       count.syncs.observe(syncMs / 1000);
       count.bytes.inc(bytes);
-      options.onGrown?.(log.durableOffset);
+      options.onGrown?.(log.mark);
     },
   });
   options.metrics.gauge('millrace_disk_free_bytes', 'Free room for the log.', () => log.freeBytes);

@@ -1,27 +1,49 @@
-import { fault, limits } from '../base/index.ts';
+import { fault, limits, type Watermark } from '../base/index.ts';
+import { parseReceipt } from '../event/index.ts';
 import type { DuckReader, Store } from '../store/index.ts';
 import { type Format, writeRows } from './formats.ts';
 
 const interruptEveryMs = 50;
 
+/** What queries ask of whoever fills the tables. */
+export type Freshness = {
+  /** What is in the tables now, at least. */
+  watermark(): Watermark;
+  /** Whether all before an offset of a shard is in the tables, within some time. */
+  waitFor(shard: number, offset: number, waitMs: number): Promise<boolean>;
+  /** Shows what waits in `millrace.ledger`. */
+  showWaiting(): Promise<void>;
+};
+
 /** Runs users' queries, a bounded number at once. */
 export class Queries {
   readonly #store: Store;
+  readonly #freshness: Freshness;
   readonly #running = new Set<RunningQuery>();
 
-  constructor(store: Store) {
+  constructor(store: Store, freshness: Freshness) {
     this.#store = store;
+    this.#freshness = freshness;
   }
 
   /**
    * Runs one query. The caller closes what it gets, also when it has not read all of it.
-   * @param gone ends the query when whoever asked has left.
-   * @throws QUERY_REFUSED, QUERY_FAILED, QUERY_TIMEOUT, QUERY_BUSY
+   * @param options `after`: a receipt; the query waits until its events are in the tables.
+   * `gone` ends the query when whoever asked has left.
+   * @throws QUERY_REFUSED, QUERY_FAILED, QUERY_TIMEOUT, QUERY_BUSY, BAD_RECEIPT, NOT_YET
    */
-  async run(sql: string, format: Format, gone?: AbortSignal): Promise<RunningQuery> {
+  async run(
+    sql: string,
+    format: Format,
+    { after, gone }: { readonly after?: string | undefined; readonly gone?: AbortSignal } = {},
+  ): Promise<RunningQuery> {
+    if (after !== undefined) await this.#waitFor(after);
     const { size } = this.#running;
     if (size >= limits.queriesMax) throw fault('QUERY_BUSY', { seen: size });
-    const query = new RunningQuery((ended) => this.#running.delete(ended));
+    if (/\bledger\b/i.test(sql)) await this.#freshness.showWaiting();
+    // Before the query sees anything: it sees this much at least.
+    const watermark = this.#freshness.watermark();
+    const query = new RunningQuery(watermark, (ended) => this.#running.delete(ended));
     this.#running.add(query);
     gone?.addEventListener('abort', () => query.close(), { once: true });
     try {
@@ -32,10 +54,21 @@ export class Queries {
     }
     return query;
   }
+
+  async #waitFor(after: string): Promise<void> {
+    const receipt = parseReceipt(after);
+    if (!receipt) throw fault('BAD_RECEIPT', { seen: after });
+    const { shard, offset, bytes } = receipt;
+    const { queryAfterTimeoutMs } = limits;
+    if (await this.#freshness.waitFor(shard, offset + bytes, queryAfterTimeoutMs)) return;
+    throw fault('NOT_YET', { seen: after, expected: queryAfterTimeoutMs / 1000 });
+  }
 }
 
 /** A query and its place among those that run at once; it ends by itself when its time is over. */
 export class RunningQuery {
+  /** What its answer holds, at least. */
+  readonly watermark: Watermark;
   readonly #onEnd: (query: RunningQuery) => void;
   readonly #timer: NodeJS.Timeout;
   #reader: DuckReader | undefined;
@@ -43,7 +76,8 @@ export class RunningQuery {
   #work: Promise<unknown> = Promise.resolve();
   #state: 'running' | 'ended' | 'late' = 'running';
 
-  constructor(onEnd: (query: RunningQuery) => void) {
+  constructor(watermark: Watermark, onEnd: (query: RunningQuery) => void) {
+    this.watermark = watermark;
     this.#onEnd = onEnd;
     this.#timer = setTimeout(() => this.#end('late'), limits.queryTimeoutMs);
   }

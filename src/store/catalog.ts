@@ -1,5 +1,6 @@
 import type { DuckWriter } from './duckdb.ts';
-import { type Column, type ColumnType, receiptSql, type TableSchema } from './types.ts';
+import { receiptSql } from './receipts.ts';
+import { type Column, type ColumnType, skewBounds, type TableSchema } from './types.ts';
 
 /*
  * What is in the file besides the users' databases:
@@ -8,13 +9,32 @@ import { type Column, type ColumnType, receiptSql, type TableSchema } from './ty
  *   mr.columns    table_id, ordinal, name, type, exact_as_double, since, rescued
  *   mr.cursors    shard, next
  *   mr.ids        high, low, digest, received_at: ids of events, to recognize repeats
+ *   mr.parked     the events in quarantine
+ *   mr.ledger     what was added to which account: see `Entry`
+ *   mr.skew       what was added to which bucket: see `SkewCount`
+ *   mr.dropped    database, table, shard, before: events that an operator dropped with their table
  *   mr.hot_<id>   the rows of a table
  *   millrace.*    what users may read about all this
+ *   ml.waiting    in memory: events that are in the log only, when somebody asked last
  *
  * No user's database is called `mr`: their names have three characters at least. For the same
  * reason the file is not `millrace.duckdb`: a catalog and a schema of one name are ambiguous.
  */
 export const fileName = 'millrace-1.duckdb';
+
+/** What an event in quarantine counts for besides its texts. */
+export const parkedOverheadBytes = 200;
+
+/** Addresses that `millrace.auth_failures` names for one key and table. */
+const addressesMax = 10;
+
+/** Not kept: what is in it is told anew whenever somebody asks. */
+const liveSql = `
+ATTACH ':memory:' AS ml;
+CREATE TABLE ml.waiting (
+  shard BIGINT, "offset" BIGINT, minute BIGINT, "database" VARCHAR, "table" VARCHAR,
+  key_id VARCHAR, events BIGINT);
+`;
 
 const create = `
 BEGIN;
@@ -37,6 +57,77 @@ CREATE VIEW millrace.columns AS
 COMMIT;
 `;
 
+const receiptOf = (text: string) =>
+  `(split_part(${text}, '-', 1)::BIGINT << 48) | split_part(${text}, '-', 2)::BIGINT`;
+
+/** Quarantine by receipt, ledger, clocks, dropped tables. What was there is booked as it is. */
+const booksSql = `
+BEGIN;
+CREATE TABLE mr.parked AS
+  SELECT ${receiptOf('receipt')} AS receipt, received_at, "database", "table", reason,
+    key_fingerprint, dialect, context, body, '' AS address,
+    '*' AS account_database, '*' AS account_table, '*' AS key_id,
+    strlen(body) + strlen(context) + ${parkedOverheadBytes} AS bytes
+  FROM millrace.quarantine;
+DROP VIEW IF EXISTS millrace.auth_failures;
+DROP TABLE millrace.quarantine;
+CREATE TABLE mr.ledger (
+  minute BIGINT, "database" VARCHAR, "table" VARCHAR, key_id VARCHAR, received BIGINT,
+  committed BIGINT, quarantined BIGINT, deduplicated BIGINT, expired BIGINT, dropped BIGINT);
+INSERT INTO mr.ledger
+  SELECT epoch_ms(created_at) // 60000, "database", name, '*', rows + duplicates, rows, 0,
+    duplicates, 0, 0 FROM mr.tables;
+INSERT INTO mr.ledger
+  SELECT epoch_ms(received_at) // 60000 AS minute, '*', '*', '*', count(*), 0, count(*), 0, 0, 0
+  FROM mr.parked GROUP BY minute;
+CREATE TABLE mr.skew (day BIGINT, key_id VARCHAR, bucket BIGINT, events BIGINT);
+CREATE TABLE mr.dropped ("database" VARCHAR, "table" VARCHAR, shard BIGINT, before BIGINT);
+CREATE VIEW millrace.quarantine AS
+  SELECT ${receiptSql('receipt')} AS receipt, received_at, "database", "table", reason, key_id,
+    key_fingerprint, address, dialect, context, body FROM mr.parked;
+CREATE VIEW millrace.auth_failures AS
+  SELECT key_fingerprint, key_id, reason, "database", "table", count(*) AS events,
+    min(received_at) AS first_at, max(received_at) AS last_at,
+    list_slice(list_sort(list(DISTINCT address) FILTER (address <> '')), 1, ${addressesMax})
+      AS addresses
+  FROM mr.parked
+  WHERE reason IN ('unknown_key', 'key_revoked', 'key_expired', 'key_not_allowed')
+  GROUP BY ALL ORDER BY last_at DESC;
+CREATE VIEW millrace.ledger AS
+  WITH lines AS (
+    SELECT *, 0 AS waiting FROM mr.ledger
+    UNION ALL
+    SELECT minute, "database", "table", key_id, events, 0, 0, 0, 0, 0, events FROM ml.main.waiting
+    LEFT JOIN mr.cursors USING (shard) WHERE "offset" >= coalesce(next, 0))
+  SELECT epoch_ms(minute * 60000) AS minute, "database", "table", key_id,
+    ${sums(['received', 'committed', 'waiting', 'quarantined', 'deduplicated'])},
+    ${sums(['expired', 'dropped'])},
+    sum(received - committed - waiting - quarantined - deduplicated - expired - dropped)::BIGINT
+      AS remainder
+  FROM lines GROUP BY ALL ORDER BY ALL;
+CREATE VIEW millrace.time_report AS
+  SELECT key_id, ${sums(['events'])},
+    coalesce(sum(events) FILTER (bucket IN (0, ${skewBounds.length})), 0)::BIGINT AS outside,
+    coalesce(sum(events) FILTER (bucket = -1), 0)::BIGINT AS unreadable,
+    ${skewColumns()}
+  FROM mr.skew GROUP BY key_id ORDER BY key_id;
+COMMIT;
+`;
+
+function sums(names: readonly string[]): string {
+  return names.map((name) => `sum(${name})::BIGINT AS ${name}`).join(', ');
+}
+
+/** A column for each bucket of the skew: `below_m604800`, `from_m604800`, …, `from_259200`. */
+function skewColumns(): string {
+  const names = skewBounds.map((bound) => `from_${bound < 0 ? 'm' : ''}${Math.abs(bound)}_s`);
+  return ['earlier', ...names]
+    .map((name, bucket) => {
+      return `coalesce(sum(events) FILTER (bucket = ${bucket}), 0)::BIGINT AS ${name}`;
+    })
+    .join(', ');
+}
+
 /** What earlier versions lack, with how to tell; a new store gets it at once. */
 const upgrades = [
   {
@@ -53,16 +144,8 @@ COMMIT;
 `,
   },
   {
-    has: `FROM duckdb_views() WHERE schema_name = 'millrace' AND view_name = 'auth_failures'
-      AND sql LIKE '%key_expired%'`,
-    sql: `
-CREATE OR REPLACE VIEW millrace.auth_failures AS
-  SELECT key_fingerprint, reason, "database", "table", count(*) AS events,
-    min(received_at) AS first_at, max(received_at) AS last_at
-  FROM millrace.quarantine
-  WHERE reason IN ('unknown_key', 'key_revoked', 'key_expired', 'key_not_allowed')
-  GROUP BY ALL ORDER BY last_at DESC;
-`,
+    has: "FROM duckdb_tables() WHERE schema_name = 'mr' AND table_name = 'ledger'",
+    sql: booksSql,
   },
 ];
 
@@ -72,7 +155,11 @@ export type StoredTable = TableSchema & { readonly id: number };
 export type Catalog = {
   readonly tables: Map<string, StoredTable>;
   readonly cursors: Map<number, number>;
+  readonly dropped: Dropped;
 };
+
+/** By table and shard: the offset before which its events were dropped with it. */
+export type Dropped = Map<string, Map<number, number>>;
 
 export function tableKey(database: string, table: string): string {
   return `${database}.${table}`;
@@ -80,12 +167,34 @@ export function tableKey(database: string, table: string): string {
 
 /** Creates what is missing and reads what is there. */
 export async function openCatalog(duck: DuckWriter): Promise<Catalog> {
+  await duck.run(liveSql);
   const found = await duck.all("FROM duckdb_schemas() WHERE schema_name = 'mr'");
   // Nothing else is written to a store that exists: it must open on a full disk too.
   if (found.length === 0) await duck.run(create);
   for (const { has, sql } of upgrades) {
     if ((await duck.all(has)).length === 0) await duck.run(sql);
   }
+  const columns = await readColumns(duck);
+  const tables = new Map<string, StoredTable>();
+  for (const row of await duck.all('FROM mr.tables')) {
+    const [id, database, table] = [Number(row.id), row.database as string, row.name as string];
+    const stored = { id, database, table, columns: columns.get(id) ?? new Map<string, Column>() };
+    tables.set(tableKey(database, table), stored);
+  }
+  const cursors = new Map<number, number>();
+  for (const row of await duck.all('FROM mr.cursors')) {
+    cursors.set(Number(row.shard), Number(row.next));
+  }
+  const dropped: Dropped = new Map();
+  for (const row of await duck.all('FROM mr.dropped')) {
+    const name = tableKey(row.database as string, row.table as string);
+    const shards = dropped.get(name) ?? new Map<number, number>();
+    dropped.set(name, shards.set(Number(row.shard), Number(row.before)));
+  }
+  return { tables, cursors, dropped };
+}
+
+async function readColumns(duck: DuckWriter): Promise<Map<number, Map<string, Column>>> {
   const columns = new Map<number, Map<string, Column>>();
   for (const row of await duck.all('FROM mr.columns ORDER BY table_id, ordinal')) {
     const id = Number(row.table_id);
@@ -97,17 +206,7 @@ export async function openCatalog(duck: DuckWriter): Promise<Catalog> {
     };
     columns.set(id, (columns.get(id) ?? new Map<string, Column>()).set(name, column));
   }
-  const tables = new Map<string, StoredTable>();
-  for (const row of await duck.all('FROM mr.tables')) {
-    const [id, database, table] = [Number(row.id), row.database as string, row.name as string];
-    const stored = { id, database, table, columns: columns.get(id) ?? new Map<string, Column>() };
-    tables.set(tableKey(database, table), stored);
-  }
-  const cursors = new Map<number, number>();
-  for (const row of await duck.all('FROM mr.cursors')) {
-    cursors.set(Number(row.shard), Number(row.next));
-  }
-  return { tables, cursors };
+  return columns;
 }
 
 /**
@@ -146,12 +245,13 @@ export function growth(before: StoredTable | undefined, after: StoredTable): rea
   return sql.length === 0 ? [] : [...sql, viewSql(after)];
 }
 
-const nowSql = `now() AT TIME ZONE 'UTC'`;
+export const nowSql = `now() AT TIME ZONE 'UTC'`;
 
-function viewSql(table: StoredTable): string {
+export function viewSql(table: StoredTable): string {
   const names = [...table.columns.keys()].map((name) => `"${name}", `).join('');
   return `CREATE OR REPLACE VIEW "${table.database}"."${table.table}" AS
-    SELECT time, ${names}_rescued_data, ${receiptSql} AS _receipt FROM mr.hot_${table.id}`;
+    SELECT time, ${names}_rescued_data, ${receiptSql('_receipt')} AS _receipt
+    FROM mr.hot_${table.id}`;
 }
 
 /** Reads the lines of `path` as rows of a table, in the order of `insertColumns`. */

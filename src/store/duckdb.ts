@@ -11,7 +11,7 @@ import {
   type DuckDBValue,
   StatementType,
 } from '@duckdb/node-api';
-import { fault, messageOf } from '../base/index.ts';
+import { fault, MillraceError, messageOf } from '../base/index.ts';
 import { otherStatement, refusalOf } from './guard.ts';
 
 /** A value that JSON can hold. Integers beyond 2^53 and exact decimals are strings. */
@@ -64,6 +64,28 @@ export class DuckWriter {
 
   async run(sql: string): Promise<void> {
     await this.#connection.run(sql);
+  }
+
+  /**
+   * Runs work as one transaction.
+   * @throws STORE_FAILED, or what the work threw of the catalogue: nothing of it is there;
+   * STORE_INVALID: nobody knows.
+   */
+  async transact<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      await this.run('BEGIN');
+      const result = await work();
+      await this.run('COMMIT');
+      return result;
+    } catch (error) {
+      const seen = messageOf(error);
+      const rolledBack = await this.run('ROLLBACK').then(
+        () => true,
+        () => false,
+      );
+      if (rolledBack && error instanceof MillraceError) throw error;
+      throw fault(rolledBack ? 'STORE_FAILED' : 'STORE_INVALID', { seen }, error);
+    }
   }
 
   async all(sql: string): Promise<readonly Record<string, Plain>[]> {

@@ -1,6 +1,8 @@
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
+import { receiptNumber } from '../event/index.ts';
+import { DuckBooks } from './books.ts';
 import {
   type Catalog,
   fileName,
@@ -12,14 +14,17 @@ import {
   tableKey,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
-import type { EventId, QuarantineRow, SeenId, Store } from './types.ts';
+import { type Kept, Parked } from './parked.ts';
+import { dropTable, findRows, readColumns, rescuedTexts, retype } from './tables.ts';
+import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
+import { receiptSql } from './receipts.ts';
 import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
 
 /**
  * Locks and opens the store below a data directory.
  * @throws LOCKED when another process has it, and does not end soon; STORE_FAILED
  */
-export async function openStore(dataDirectory: string): Promise<Store> {
+export async function openStore(dataDirectory: string, kept: Kept): Promise<Store> {
   const directory = join(dataDirectory, 'store');
   const staging = join(directory, 'staging');
   await nodeDisk.makeDirectory(directory);
@@ -44,8 +49,9 @@ export async function openStore(dataDirectory: string): Promise<Store> {
     await writer.run(`SET allowed_directories = ['${staging.replaceAll("'", "''")}']`);
     await writer.run('SET enable_external_access = false');
     await writer.run('SET lock_configuration = true');
-    const checker = await duck.connect();
-    return new DuckStore({ directory, staging, lock, duck, writer, checker, catalog });
+    const [checker, looker] = [await duck.connect(), await duck.connect()];
+    const connections = { writer, checker, looker };
+    return new DuckStore({ directory, staging, lock, duck, ...connections, catalog, kept });
   } catch (error) {
     throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
   }
@@ -57,11 +63,17 @@ type Parts = {
   readonly lock: DirectoryLock;
   readonly duck: Duck;
   readonly writer: DuckWriter;
+  /** For the loader, beside its transaction. */
   readonly checker: DuckWriter;
+  /** For operators. */
+  readonly looker: DuckWriter;
   readonly catalog: Catalog;
+  readonly kept: Kept;
 };
 
 class DuckStore implements Store {
+  readonly parked: Parked;
+  readonly books: DuckBooks;
   readonly #parts: Parts;
   readonly #tables: Map<string, StoredTable>;
   readonly #cursors: Map<number, number>;
@@ -70,6 +82,8 @@ class DuckStore implements Store {
 
   constructor(parts: Parts) {
     this.#parts = parts;
+    this.parked = new Parked(parts.writer, parts.looker, parts.kept);
+    this.books = new DuckBooks(parts.writer, parts.looker);
     this.#tables = parts.catalog.tables;
     this.#cursors = parts.catalog.cursors;
   }
@@ -88,27 +102,24 @@ class DuckStore implements Store {
 
   async commit(batch: StoreBatch): Promise<void> {
     const changed = this.#number(batch.tables);
-    const { writer } = this.#parts;
     await this.#mustHaveRoom(batch);
-    try {
-      await writer.run('BEGIN');
+    await this.#parts.writer.transact(async () => {
       for (const table of changed) await this.#writeTable(table);
-      await this.#writeQuarantine(batch.quarantine);
+      await this.parked.release(batch.released);
+      await this.parked.add(batch.quarantine);
       await this.#writeIds(batch);
+      await this.books.add(batch.ledger, batch.skew);
       for (const [shard, next] of batch.cursors) await this.#writeCursor(shard, next);
-      await writer.run('COMMIT');
-    } catch (error) {
-      const seen = messageOf(error);
-      const rolledBack = await writer.run('ROLLBACK').then(
-        () => true,
-        () => false,
-      );
-      throw fault(rolledBack ? 'STORE_FAILED' : 'STORE_INVALID', { seen }, error);
-    }
+    });
     for (const { id, database, table, columns } of changed) {
       this.#tables.set(tableKey(database, table), { id, database, table, columns });
     }
     for (const [shard, next] of batch.cursors) this.#cursors.set(shard, next);
+    await this.#settle();
+  }
+
+  /** After a transaction. */
+  async #settle(): Promise<void> {
     try {
       // The engine syncs its files, not the folder that names them.
       await nodeDisk.syncDirectory(this.#parts.directory);
@@ -164,22 +175,6 @@ class DuckStore implements Store {
       await writer.run(`UPDATE mr.columns SET rescued = rescued + ${count}
         WHERE table_id = ${batch.id} AND name = '${column}'`);
     }
-  }
-
-  async #writeQuarantine(rows: readonly QuarantineRow[]): Promise<void> {
-    if (rows.length === 0) return;
-    const values = rows.map((row) => [
-      row.receipt,
-      new Date(row.receivedAtMs),
-      row.database,
-      row.table,
-      row.reason,
-      row.fingerprint,
-      row.body,
-      row.dialect,
-      row.context,
-    ]);
-    await this.#parts.writer.append('millrace', 'quarantine', values);
   }
 
   async #writeIds({ tables, forgetBeforeMs }: StoreBatch): Promise<void> {
@@ -244,14 +239,18 @@ class DuckStore implements Store {
 
   /** Writes the lines to a file that the engine reads; it need not survive anything. */
   async #staged<T>(batch: TableBatch, use: (path: string) => Promise<T>): Promise<T> {
-    this.#stagingCount += 1;
-    const path = join(this.#parts.staging, `${this.#stagingCount}.ndjson`);
+    const path = this.#stagingPath();
     try {
       await writeFile(path, batch.lines.join('\n'));
       return await use(path);
     } finally {
       await rm(path, { force: true });
     }
+  }
+
+  #stagingPath(): string {
+    this.#stagingCount += 1;
+    return join(this.#parts.staging, `${this.#stagingCount}.ndjson`);
   }
 
   async tables(): Promise<readonly TableStatus[]> {
@@ -267,9 +266,70 @@ class DuckStore implements Store {
     }));
   }
 
-  async quarantineCount(): Promise<number> {
-    const rows = await this.#parts.checker.all('SELECT count(*) AS n FROM millrace.quarantine');
-    return Number(rows[0]?.n);
+  async columns(database: string, table: string): Promise<readonly ColumnStatus[]> {
+    return readColumns(this.#parts.looker, this.#stored(database, table));
+  }
+
+  async rescued(database: string, table: string, count: number): Promise<readonly string[]> {
+    return rescuedTexts(this.#parts.looker, this.#stored(database, table), count);
+  }
+
+  async retype(
+    database: string,
+    name: string,
+    column: string,
+    conversion: Conversion,
+  ): Promise<void> {
+    const { writer, looker } = this.#parts;
+    const table = this.#stored(database, name);
+    const path = this.#stagingPath();
+    const after = await writer.transact(() => {
+      return retype(writer, looker, table, column, conversion, path);
+    });
+    this.#tables.set(tableKey(database, name), after);
+    await this.#settle();
+  }
+
+  async dropTable(
+    database: string,
+    table: string,
+    before: ReadonlyMap<number, number>,
+  ): Promise<void> {
+    const { writer, catalog } = this.#parts;
+    await writer.transact(async () => {
+      await dropTable(writer, this.#stored(database, table), before);
+      await this.books.drop(database, table);
+    });
+    this.#tables.delete(tableKey(database, table));
+    catalog.dropped.set(tableKey(database, table), new Map(before));
+    await this.#settle();
+  }
+
+  droppedBefore(database: string, table: string, shard: number): number {
+    return this.#parts.catalog.dropped.get(tableKey(database, table))?.get(shard) ?? 0;
+  }
+
+  async find(
+    shard: number,
+    from: number,
+    to: number,
+    tables?: readonly string[],
+  ): Promise<readonly Found[]> {
+    const { looker } = this.#parts;
+    const searched = tables?.flatMap((name) => this.#tables.get(name) ?? []);
+    const rows = await findRows(looker, searched ?? [...this.#tables.values()], shard, from, to);
+    const parked = await looker.all(`
+      SELECT ${receiptSql('receipt')} AS receipt, "database", "table", reason FROM mr.parked
+      WHERE receipt BETWEEN ${receiptNumber(shard, from)} AND ${receiptNumber(shard, to - 1)}
+      ORDER BY receipt`);
+    return [...rows, ...(parked as unknown as readonly Found[])];
+  }
+
+  /** @throws NO_SUCH_TABLE */
+  #stored(database: string, table: string): StoredTable {
+    const stored = this.schema(database, table);
+    if (!stored) throw fault('NO_SUCH_TABLE', { seen: tableKey(database, table) });
+    return stored;
   }
 
   async size(): Promise<number> {
@@ -286,7 +346,8 @@ class DuckStore implements Store {
   }
 
   async close(): Promise<void> {
-    const { duck, writer, checker, lock } = this.#parts;
+    const { duck, writer, checker, looker, lock } = this.#parts;
+    looker.close();
     checker.close();
     writer.close();
     duck.close();

@@ -1,4 +1,4 @@
-import { assert } from '../base/index.ts';
+import type { Receipt } from '../event/index.ts';
 import type { DuckReader } from './duckdb.ts';
 
 /** JSON is text that is known to be JSON. */
@@ -54,11 +54,12 @@ export type QuarantineReason =
   | 'key_revoked'
   | 'key_expired'
   | 'too_many_tables'
+  | 'table_dropped'
   | 'id_reused'
   | 'unloadable';
 
-export type QuarantineRow = {
-  readonly receipt: string;
+/** An event in quarantine. */
+export type QuarantineRow = Receipt & {
   readonly receivedAtMs: number;
   readonly database: string;
   readonly table: string;
@@ -70,12 +71,89 @@ export type QuarantineRow = {
   readonly context: string;
   /** The event's exact text. */
   readonly body: string;
+  /** The address it came from, if the sender's key was not known; else empty. */
+  readonly address: string;
+  /** Where the ledger has it. */
+  readonly account: Account;
+};
+
+/** A line of the ledger: events of one minute (since the epoch), table and key. */
+export type Account = {
+  readonly minute: number;
+  /** `*` for events in quarantine whose table nobody has: senders name them as they like. */
+  readonly database: string;
+  readonly table: string;
+  /** `*` for keys that nobody made. */
+  readonly keyId: string;
+};
+
+/** What is added to an account; an event that moves on is taken from where it was. */
+export type Entry = Account & {
+  readonly received: number;
+  /** In its table. */
+  readonly committed: number;
+  /** In quarantine. */
+  readonly quarantined: number;
+  /** Repeats of events that are in their table. */
+  readonly deduplicated: number;
+  /** Was in quarantine until it was too old or too much. */
+  readonly expired: number;
+  /** Removed by an operator. */
+  readonly dropped: number;
+};
+
+/** How many events of a key had a `td_record_time` so far from their receipt. */
+export type SkewCount = {
+  readonly day: number;
+  readonly keyId: string;
+  /** See `skewBounds`. */
+  readonly bucket: number;
+  readonly events: number;
+};
+
+/** Which events of the quarantine are meant; nothing given means all. */
+export type ParkedFilter = {
+  readonly reason?: string | undefined;
+  /** Fingerprints, or how they begin; hexadecimal. */
+  readonly fingerprints?: readonly string[] | undefined;
+  readonly database?: string | undefined;
+  readonly table?: string | undefined;
+  /** By the time of receipt, ms since the epoch; `untilMs` not included. */
+  readonly sinceMs?: number | undefined;
+  readonly untilMs?: number | undefined;
+  readonly receipt?: Receipt | undefined;
+  /** Only events of these senders and tables. */
+  readonly among?: readonly ParkedSource[] | undefined;
+};
+
+/** Whose events are in quarantine, for which table and why. */
+export type ParkedSource = Pick<QuarantineRow, 'reason' | 'fingerprint' | 'database' | 'table'>;
+
+export type ParkedGroup = ParkedSource & {
+  readonly keyId: string;
+  readonly events: number;
+  readonly bytes: number;
+  readonly firstAtMs: number;
+  readonly lastAtMs: number;
+};
+
+/** What there is of some receipts. */
+export type Found = {
+  readonly receipt: string;
+  readonly database: string;
+  readonly table: string;
+  /** Undefined for a row of the table. */
+  readonly reason?: QuarantineReason;
 };
 
 /** What one transaction writes. */
 export type StoreBatch = {
   readonly tables: readonly TableBatch[];
   readonly quarantine: readonly QuarantineRow[];
+  /** Events that leave the quarantine: they are among the above again, or settled. */
+  readonly released: readonly Receipt[];
+  readonly ledger: readonly Entry[];
+  readonly skew: readonly SkewCount[];
   /** By shard: all before this offset is in the store when the batch is. */
   readonly cursors: ReadonlyMap<number, number>;
   /** Ids of events that were received before this are forgotten. */
@@ -91,10 +169,87 @@ export type TableStatus = {
   readonly duplicates: number;
 };
 
+/** A column, as people look at it. */
+export type ColumnStatus = {
+  readonly column: string;
+  readonly type: ColumnType;
+  readonly sinceMs: number;
+  /** Rows that have a value in it. */
+  readonly rows: number;
+  /** Values that did not fit it and are in `_rescued_data`. */
+  readonly rescued: number;
+};
+
+/**
+ * A column's value and a row's rescued values, before and after a change of type: JSON text. In a
+ * column of the type JSON the new value is a string that holds the text, as in `TableBatch`.
+ */
+export type Cell = { readonly value: string | undefined; readonly rescued: string | undefined };
+
+/** A change of a column's type. */
+export interface Conversion {
+  readonly type: ColumnType;
+  /** What becomes of a row's cells; called for each row that has one of them. */
+  change(cell: Cell): Cell;
+  /** After the last row. */
+  result(): Retyped;
+}
+
+/** What the change of a column's type came to. */
+export type Retyped = {
+  /** Values that went back from `_rescued_data` into the column. */
+  readonly restored: number;
+  /** Values of the column that do not fit the new type: they are in `_rescued_data` now. */
+  readonly rescued: number;
+  /** Values for the column that are in `_rescued_data` now, old and new. */
+  readonly left: number;
+  readonly exactAsDouble: boolean;
+};
+
+/** A key's use, as the ledger has it. */
+export type KeyUsage = {
+  readonly keyId: string;
+  readonly events: number;
+  readonly committed: number;
+  readonly quarantined: number;
+  /** The last minute in which one was received. */
+  readonly lastAtMs: number;
+};
+
+/** By how much the books are wrong; 0 when they are right. */
+export type Remainder = { readonly events: number; readonly where: readonly string[] };
+
+/** The quarantine. Whoever changes it does nothing else with the store at the same time. */
+export interface ParkedEvents {
+  count(): Promise<number>;
+  groups(filter: ParkedFilter): Promise<readonly ParkedGroup[]>;
+  /** The next events in the order of their receipt, about `limits.batchBytesMax` of them. */
+  next(filter: ParkedFilter, after?: QuarantineRow): Promise<readonly QuarantineRow[]>;
+  /** Removes events for good. @returns how many. @throws as `commit` */
+  drop(filter: ParkedFilter): Promise<number>;
+  /** Removes what is too old or, by reason, too much, the oldest first. @returns how many */
+  expire(nowMs: number): Promise<number>;
+}
+
+/** The ledger and what goes with it. */
+export interface Books {
+  /** Whether the ledger, the tables and the quarantine say the same. */
+  audit(): Promise<Remainder>;
+  /** Merges what was appended; older minutes become days. @throws as `commit` */
+  compact(nowMs: number): Promise<void>;
+  keyUsage(): Promise<readonly KeyUsage[]>;
+  /** Replaces the events that `millrace.ledger` shows as waiting: they are in the log only. */
+  setWaiting(rows: readonly (Receipt & Account & { readonly events: number })[]): Promise<void>;
+}
+
 /** The store, as a seam. */
 export interface Store {
+  readonly parked: ParkedEvents;
+  readonly books: Books;
   /** By shard, as committed. */
   readonly cursors: ReadonlyMap<number, number>;
+  /** Events of a dropped table before this offset of a shard were acknowledged before the drop. */
+  droppedBefore(database: string, table: string, shard: number): number;
   /** The schema as committed; undefined when there is no such table. */
   schema(database: string, table: string): TableSchema | undefined;
   readonly tableCount: number;
@@ -116,7 +271,27 @@ export interface Store {
    */
   seen(ids: readonly EventId[]): Promise<readonly Omit<SeenId, 'receivedAtMs'>[]>;
   tables(): Promise<readonly TableStatus[]>;
-  quarantineCount(): Promise<number>;
+  /** @throws NO_SUCH_TABLE */
+  columns(database: string, table: string): Promise<readonly ColumnStatus[]>;
+  /** The newest texts of `_rescued_data`, at most so many. @throws NO_SUCH_TABLE */
+  rescued(database: string, table: string, count: number): Promise<readonly string[]>;
+  /**
+   * Gives a column another type, in one transaction.
+   * @throws NO_SUCH_TABLE, NO_SUCH_COLUMN; as `commit`
+   */
+  retype(database: string, table: string, column: string, conversion: Conversion): Promise<void>;
+  /**
+   * Removes a table with its rows; what is in the log before the given offsets, by shard, will
+   * not be rows of a new one. @throws as `commit`
+   */
+  dropTable(database: string, table: string, before: ReadonlyMap<number, number>): Promise<void>;
+  /** What there is of a shard's receipts from `from` on, before `to`; in some tables or all. */
+  find(
+    shard: number,
+    from: number,
+    to: number,
+    tables?: readonly string[],
+  ): Promise<readonly Found[]>;
   /** Bytes on disk. */
   size(): Promise<number>;
   /** A connection for users' SQL. */
@@ -124,21 +299,11 @@ export interface Store {
   close(): Promise<void>;
 }
 
-const offsetBits = 48n;
-const offsetDigits = 15;
-const shardMax = 2 ** 14;
-
-/** A receipt as the store keeps it: shard and offset in one 64-bit integer, as digits. */
-export function receiptNumber(shard: number, offset: number): string {
-  assert(shard < shardMax && offset < 2 ** Number(offsetBits), 'a receipt fits in 64 bits');
-  return shard === 0 ? String(offset) : String((BigInt(shard) << offsetBits) | BigInt(offset));
-}
-
-/** A receipt as people see it: `<shard>-<offset>`; those of a shard sort in their order. */
-export function receiptText(shard: number, offset: number): string {
-  return `${shard}-${String(offset).padStart(offsetDigits, '0')}`;
-}
-
-/** The SQL that turns the column `_receipt` of a hot table into what people see. */
-export const receiptSql = `printf('%d-%0${offsetDigits}d', _receipt >> ${offsetBits},
-  _receipt & ${2n ** offsetBits - 1n})`;
+/**
+ * Borders between the buckets of a skew, seconds; positive: the sender's clock is ahead. The
+ * first and the last are those of the window in which `td_record_time` is believed. A bucket of -1
+ * is for what is no time at all.
+ */
+export const skewBounds = [
+  -604_800, -86_400, -3_600, -300, -60, -5, 5, 60, 300, 3_600, 86_400, 259_200,
+] as const;

@@ -1,4 +1,4 @@
-import { assert, messageOf, MillraceError } from '../base/index.ts';
+import { type Asked, assert, type Mark, messageOf, MillraceError } from '../base/index.ts';
 import type { EdgeReport, FromChild, Question, Role, ToChild } from './messages.ts';
 
 const durableEveryMs = 10;
@@ -11,12 +11,11 @@ export class ChildLink<Config> {
   #askId = 0;
   readonly #asked = new Map<number, (reports: readonly EdgeReport[]) => void>();
   readonly #questions = new Map<string, (value: unknown) => void>();
-  #onQuestion: ((record: Buffer) => Promise<unknown>) | undefined;
+  #onQuestion: ((asked: Asked, shard: number) => Promise<unknown>) | undefined;
   #onAsk: (() => Promise<EdgeReport>) | undefined;
-  #onDurable: ((shard: number, offset: number) => void) | undefined;
+  #onDurable: ((shard: number, mark: Mark) => void) | undefined;
   #drain: () => void = () => undefined;
-  #durableIsDue = false;
-  #durableOffset = 0;
+  #lastMark: Mark | undefined;
 
   /** Resolves when the process is to drain, or its supervisor is gone. */
   readonly drained: Promise<void>;
@@ -57,19 +56,20 @@ export class ChildLink<Config> {
   }
 
   /** From an edge: what is on disk has grown. Sent at most every few ms. */
-  durable(offset: number): void {
-    this.#durableOffset = offset;
-    if (this.#durableIsDue) return;
-    this.#durableIsDue = true;
+  durable(mark: Mark): void {
+    const isDue = this.#lastMark !== undefined;
+    this.#lastMark = mark;
+    if (isDue) return;
     setTimeout(() => {
-      this.#durableIsDue = false;
-      this.#send({ type: 'durable', offset: this.#durableOffset });
+      const last = this.#lastMark ?? mark;
+      this.#lastMark = undefined;
+      this.#send({ type: 'durable', mark: last });
     }, durableEveryMs);
   }
 
   /** From an edge: its last word. Resolves when it is sent. */
-  lastDurable(offset: number): Promise<void> {
-    return new Promise((resolve) => this.#send({ type: 'durable', offset }, resolve));
+  lastDurable(mark: Mark): Promise<void> {
+    return new Promise((resolve) => this.#send({ type: 'durable', mark }, resolve));
   }
 
   /** For an edge: how to answer when asked. */
@@ -78,39 +78,54 @@ export class ChildLink<Config> {
   }
 
   /** For the store: what to do when a shard has grown. */
-  onDurable(grown: (shard: number, offset: number) => void): void {
+  onDurable(grown: (shard: number, mark: Mark) => void): void {
     this.#onDurable = grown;
   }
 
   /** From the store: asks all edges; those that do not answer soon are missing. */
-  askEdges(): Promise<readonly EdgeReport[]> {
+  readonly askEdges = (): Promise<readonly EdgeReport[]> => {
     this.#askId += 1;
     const id = this.#askId;
     return new Promise((resolve) => {
       this.#asked.set(id, resolve);
       this.#send({ type: 'askEdges', id });
     });
-  }
+  };
 
-  /** From an edge: asks the store about a record of the log; undefined if it does not answer. */
-  askStore(record: Buffer): Promise<unknown> {
+  /** From an edge: what would a record of the log become? Undefined if the store is busy. */
+  readonly explain = (record: Buffer): Promise<unknown> => {
+    return this.#askStore({ kind: 'explain', record: record.toString('base64') });
+  };
+
+  /** From an edge: what have events become? Undefined if they are not in the store in time. */
+  readonly settle = async (
+    stretch: { readonly from: number; readonly to: number; readonly tables: readonly string[] },
+    waitMs: number,
+  ): Promise<string | undefined> => {
+    const timeoutMs = waitMs + questionTimeoutMs;
+    const told = await this.#askStore({ kind: 'settle', ...stretch, waitMs }, timeoutMs);
+    return typeof told === 'string' ? told : undefined;
+  };
+
+  /** Asks the store; undefined if it does not answer in time. */
+  #askStore(asked: Asked, timeoutMs = questionTimeoutMs): Promise<unknown> {
     assert(this.role.kind === 'edge', 'an edge asks');
     const { shard } = this.role;
     this.#askId += 1;
     // An answer to an edge that has died is not for the one that took its place.
     const id = `${process.pid}-${this.#askId}`;
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#told(id, undefined), questionTimeoutMs);
+      const timer = setTimeout(() => this.#told(id, undefined), timeoutMs);
       this.#questions.set(id, (value) => {
         clearTimeout(timer);
         resolve(value);
       });
-      this.#send({ type: 'question', id, shard, record: record.toString('base64') });
+      this.#send({ type: 'question', id, shard, asked });
     });
   }
 
   /** For the store: how to answer an edge. */
-  onQuestion(answer: (record: Buffer) => Promise<unknown>): void {
+  onQuestion(answer: (asked: Asked, shard: number) => Promise<unknown>): void {
     this.#onQuestion = answer;
   }
 
@@ -119,9 +134,9 @@ export class ChildLink<Config> {
     this.#questions.delete(id);
   }
 
-  async #answer({ id, shard, record }: Question): Promise<void> {
+  async #answer({ id, shard, asked }: Question): Promise<void> {
     const nothing = () => undefined;
-    const value = await this.#onQuestion?.(Buffer.from(record, 'base64')).catch(nothing);
+    const value = await this.#onQuestion?.(asked, shard).catch(nothing);
     this.#send({ type: 'told', id, shard, value });
   }
 
@@ -137,7 +152,7 @@ export class ChildLink<Config> {
         });
         return;
       case 'durable':
-        return this.#onDurable?.(message.shard, message.offset);
+        return this.#onDurable?.(message.shard, message.mark);
       case 'reports':
         this.#asked.get(message.id)?.(message.reports);
         this.#asked.delete(message.id);

@@ -1,4 +1,4 @@
-import type { MetricsSnapshot } from '../base/index.ts';
+import type { Asked, Mark, MetricsSnapshot } from '../base/index.ts';
 
 /** What a process is. Each edge owns the shard of its number. */
 export type Role = { readonly kind: 'edge'; readonly shard: number } | { readonly kind: 'store' };
@@ -6,15 +6,14 @@ export type Role = { readonly kind: 'edge'; readonly shard: number } | { readonl
 /** What an edge says of itself. */
 export type EdgeReport = {
   readonly shard: number;
-  /** All before it is on disk, everything acknowledged so far included. */
-  readonly durableOffset: number;
+  readonly mark: Mark;
   readonly lastSyncAtMs: number;
   readonly hasRoom: boolean;
   readonly metrics: MetricsSnapshot;
 };
 
-/** What an edge asks the store: a record of the log, in base64. */
-export type Question = { readonly id: string; readonly shard: number; readonly record: string };
+/** A question of an edge to the store, on its way. */
+export type Question = { readonly id: string; readonly shard: number; readonly asked: Asked };
 
 /** The store's answer; `value` is undefined when there is none. */
 export type Told = { readonly id: string; readonly shard: number; readonly value: unknown };
@@ -24,7 +23,7 @@ export type ToChild<Config> =
   /** To an edge: report. */
   | { readonly type: 'ask'; readonly id: number }
   /** To the store: a shard is on disk up to here. */
-  | { readonly type: 'durable'; readonly shard: number; readonly offset: number }
+  | { readonly type: 'durable'; readonly shard: number; readonly mark: Mark }
   /** To the store: a question of an edge, and to the edge, its answer. */
   | ({ readonly type: 'question' } & Question)
   | ({ readonly type: 'told' } & Told)
@@ -35,7 +34,7 @@ export type ToChild<Config> =
 export type FromChild =
   | { readonly type: 'ready' }
   | { readonly type: 'failed'; readonly message: string; readonly hint: string | undefined }
-  | { readonly type: 'durable'; readonly offset: number }
+  | { readonly type: 'durable'; readonly mark: Mark }
   | { readonly type: 'report'; readonly id: number; readonly report: EdgeReport }
   /** From the store: ask all edges. */
   | { readonly type: 'askEdges'; readonly id: number }

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { limits, type Logger, messageOf, sleep } from '../base/index.ts';
+import { limits, type Logger, type Mark, messageOf, sleep } from '../base/index.ts';
 import type { EdgeReport, FromChild, Role, ToChild } from './messages.ts';
 
 const askTimeoutMs = 2_000;
@@ -38,7 +38,7 @@ export class Supervisor<Config> {
   readonly #config: Config;
   readonly #logger: Logger;
   readonly #children: Child[] = [];
-  readonly #durable = new Map<number, number>();
+  readonly #durable = new Map<number, Mark>();
   readonly #asks = new Map<number, Ask>();
   #askId = 0;
   #isDraining = false;
@@ -150,8 +150,9 @@ export class Supervisor<Config> {
   #becameReady(child: Child, ready: () => void): void {
     child.isReady = true;
     if (child.role.kind === 'store') {
-      for (const [shard, offset] of this.#durable)
-        this.#tell(child, { type: 'durable', shard, offset });
+      for (const [shard, mark] of this.#durable) {
+        this.#tell(child, { type: 'durable', shard, mark });
+      }
     }
     ready();
   }
@@ -159,17 +160,18 @@ export class Supervisor<Config> {
   #receive(child: Child, message: FromChild): void {
     if (message.type === 'durable' && child.role.kind === 'edge') {
       const { shard } = child.role;
-      this.#durable.set(shard, message.offset);
+      const { mark } = message;
+      this.#durable.set(shard, mark);
       for (const other of this.#children) {
         if (other.role.kind === 'store' && other.isReady) {
-          this.#tell(other, { type: 'durable', shard, offset: message.offset });
+          this.#tell(other, { type: 'durable', shard, mark });
         }
       }
     } else if (message.type === 'report') {
       const ask = this.#asks.get(message.id);
-      const { shard, durableOffset } = message.report;
+      const { shard, mark } = message.report;
       // What the store learns from a report it must hear again after a restart.
-      this.#durable.set(shard, durableOffset);
+      this.#durable.set(shard, mark);
       ask?.reports.set(shard, message.report);
       ask?.answer();
     } else if (message.type === 'question') {

@@ -10,7 +10,7 @@ export function corsHeaders(origin: string | undefined): Answer['headers'] {
   return [
     ['Access-Control-Allow-Origin', origin],
     ['Access-Control-Allow-Credentials', 'true'],
-    ['Access-Control-Expose-Headers', 'Retry-After'],
+    ['Access-Control-Expose-Headers', 'Retry-After, X-Millrace-Receipt, X-Millrace-State'],
     ['Vary', 'Origin'],
   ];
 }

@@ -1,0 +1,112 @@
+import { limits, type Mark } from '../base/index.ts';
+import type { LogReader } from '../log/index.ts';
+
+/** A record of the log that was read: where it stands and how many events it holds. */
+export type Counted = { readonly offset: number; readonly events: number };
+
+/**
+ * How far one shard is, on disk and in the store. Its writer says at moments (marks) how many
+ * events it has put on disk; the loader counts what it reads. Between two marks both must agree.
+ */
+export class Shard {
+  readonly shard: number;
+  readonly reader: LogReader;
+  /** Nothing is loaded any more: the log is not the one that the cursor belongs to. */
+  isHalted = false;
+  #cursor: number;
+  #durable: number;
+  #newest: Mark | undefined;
+  /** Marks that the cursor has not reached, oldest first. */
+  #ahead: Mark[] = [];
+  /** The mark that the cursor reached last, and the events that were read since. */
+  #reached: Mark | undefined;
+  #eventsSince = 0;
+  #missing = 0;
+
+  constructor(shard: number, reader: LogReader, cursor: number) {
+    this.shard = shard;
+    this.reader = reader;
+    this.#cursor = cursor;
+    this.#durable = cursor;
+  }
+
+  /** Committed in the store. */
+  get cursor(): number {
+    return this.#cursor;
+  }
+
+  /** On disk, as the writer says. */
+  get durable(): number {
+    return this.isHalted ? this.#cursor : this.#durable;
+  }
+
+  /** Whether the writer has said so yet. */
+  get isKnown(): boolean {
+    return this.#newest !== undefined;
+  }
+
+  /** What was acknowledged by this time is in the store; ms since the epoch, 0 if unknown. */
+  get completeToMs(): number {
+    return this.#reached?.atMs ?? 0;
+  }
+
+  /** Events on disk that are not in the store; undefined until both sides have counted. */
+  get waitingEvents(): number | undefined {
+    const [newest, reached] = [this.#newest, this.#reached];
+    if (!newest || this.#cursor >= newest.offset) return 0;
+    if (newest.begin !== reached?.begin) return undefined;
+    return newest.events - reached.events - this.#eventsSince;
+  }
+
+  /** By how many events the writer and the loader differ, all in all. */
+  get missing(): number {
+    return this.#missing;
+  }
+
+  /** Takes what the writer says; false if its log ends before what was loaded. */
+  hear(mark: Mark): boolean {
+    if (mark.offset < this.#cursor) return this.#newest?.begin === mark.begin;
+    if (mark.begin !== this.#newest?.begin && mark.begin >= this.#cursor) {
+      this.#push({ ...mark, offset: mark.begin, events: 0 });
+    }
+    this.#push(mark);
+    this.#durable = Math.max(this.#durable, mark.offset);
+    this.#reach(this.#cursor, []);
+    return true;
+  }
+
+  /** After the transaction that holds the records. */
+  committed(next: number, records: readonly Counted[]): void {
+    this.#cursor = next;
+    this.#reach(next, records);
+  }
+
+  #push(mark: Mark): void {
+    const last = this.#ahead.at(-1);
+    if (last && mark.offset < last.offset) return;
+    // The same place at a later moment: the loader need not pass it twice.
+    if (last?.offset === mark.offset && last.begin === mark.begin) this.#ahead.pop();
+    this.#ahead.push(mark);
+    this.#newest = mark;
+    const count = this.#ahead.length;
+    if (count <= limits.marksMax) return;
+    this.#ahead = this.#ahead.filter((_, index) => index % 2 !== count % 2);
+  }
+
+  #reach(next: number, records: readonly Counted[]): void {
+    let at = 0;
+    while ((this.#ahead[0]?.offset ?? Infinity) <= next) {
+      const mark = this.#ahead.shift() as Mark;
+      for (; (records[at]?.offset ?? Infinity) < mark.offset; at += 1) {
+        this.#eventsSince += records[at]?.events ?? 0;
+      }
+      const before = this.#reached;
+      if (before?.begin === mark.begin) {
+        this.#missing += mark.events - before.events - this.#eventsSince;
+      }
+      this.#reached = mark;
+      this.#eventsSince = 0;
+    }
+    for (; at < records.length; at += 1) this.#eventsSince += records[at]?.events ?? 0;
+  }
+}

@@ -1,0 +1,157 @@
+import { limits } from '../base/index.ts';
+import type { Receipt } from '../event/index.ts';
+import type { DuckWriter } from './duckdb.ts';
+import type { Account, Books, Entry, KeyUsage, Remainder, SkewCount } from './types.ts';
+
+/** The counts of `mr.ledger`, in its order. */
+export const ledgerColumns = [
+  'received',
+  'committed',
+  'quarantined',
+  'deduplicated',
+  'expired',
+  'dropped',
+] as const;
+
+const minutesOfDay = 24 * 60;
+const account = 'minute, "database", "table", key_id';
+const placesMax = 20;
+
+/** `mr.ledger` and `mr.skew`: only ever added to, and merged. */
+export class DuckBooks implements Books {
+  readonly #writer: DuckWriter;
+  readonly #reader: DuckWriter;
+  /** Lines of the ledger when it was merged last. */
+  #merged = 0;
+  /** The table that was counted last. */
+  #counted = 0;
+
+  constructor(writer: DuckWriter, reader: DuckWriter) {
+    this.#writer = writer;
+    this.#reader = reader;
+  }
+
+  /** As part of the open transaction. */
+  async add(entries: readonly Entry[], skew: readonly SkewCount[]): Promise<void> {
+    const rows = entries.map((entry) => [
+      BigInt(entry.minute),
+      entry.database,
+      entry.table,
+      entry.keyId,
+      ...ledgerColumns.map((name) => BigInt(entry[name])),
+    ]);
+    if (rows.length > 0) await this.#writer.append('mr', 'ledger', rows);
+    const counts = skew.map(({ day, keyId, bucket, events }) => {
+      return [BigInt(day), keyId, BigInt(bucket), BigInt(events)];
+    });
+    if (counts.length > 0) await this.#writer.append('mr', 'skew', counts);
+  }
+
+  /** As part of the open transaction: the rows of a table are gone. */
+  async drop(database: string, table: string): Promise<void> {
+    await this.#writer.run(`INSERT INTO mr.ledger
+      SELECT ${account}, 0, -sum(committed), 0, 0, 0, sum(committed) FROM mr.ledger
+      WHERE "database" = '${database}' AND "table" = '${table}' GROUP BY ALL`);
+  }
+
+  async audit(): Promise<Remainder> {
+    const lines = await this.#reader.all(`
+      SELECT strftime(epoch_ms(minute * 60000), '%Y-%m-%d %H:%M') || ' ' || "database" || '.' ||
+        "table" || ' ' || key_id AS place,
+        sum(received - committed - quarantined - deduplicated - expired - dropped)::BIGINT AS amount
+      FROM mr.ledger GROUP BY ${account} HAVING amount <> 0
+      UNION ALL
+      SELECT 'quarantine', (SELECT coalesce(sum(quarantined), 0)::BIGINT FROM mr.ledger)
+        - (SELECT count(*) FROM mr.parked) AS amount WHERE amount <> 0
+      UNION ALL
+      SELECT t."database" || '.' || t.name, coalesce(l.committed, 0)::BIGINT - t.rows AS amount
+      FROM mr.tables t LEFT JOIN (
+        SELECT "database", "table" AS name, sum(committed) AS committed FROM mr.ledger
+        GROUP BY ALL) l USING ("database", name) WHERE amount <> 0`);
+    const rows = await this.#auditRows();
+    const all = [...lines, ...rows];
+    const events = all.reduce((sum, { amount }) => sum + Math.abs(Number(amount)), 0);
+    return { events, where: all.slice(0, placesMax).map(({ place }) => place as string) };
+  }
+
+  /** Tables that do not hold the rows that they are said to: some of them at each call. */
+  async #auditRows() {
+    const tables = await this.#reader.all(`
+      SELECT id FROM mr.tables WHERE id > ${this.#counted}
+      ORDER BY id LIMIT ${limits.auditTablesMax}`);
+    const ids = tables.map(({ id }) => Number(id));
+    this.#counted = ids.at(-1) ?? 0;
+    if (ids.length === 0) return [];
+    const counts = ids.map((id) => `SELECT ${id} AS id, count(*) AS n FROM mr.hot_${id}`);
+    return this.#reader.all(`
+      WITH counts AS (${counts.join(' UNION ALL ')})
+      SELECT 'rows of ' || "database" || '.' || name AS place, rows - n AS amount
+      FROM mr.tables JOIN counts USING (id) WHERE amount <> 0`);
+  }
+
+  async compact(nowMs: number): Promise<void> {
+    const rows = await this.#reader.all(`SELECT count(*) AS n FROM mr.ledger`);
+    if (Number(rows[0]?.n) < Math.max(limits.ledgerLinesMin, 2 * this.#merged)) return;
+    const nowMinute = Math.floor(nowMs / 60_000);
+    const days = (nowMinute - limits.ledgerMinutesKept) / minutesOfDay;
+    const wholeBefore = Math.floor(days) * minutesOfDay;
+    const sums = ledgerColumns.map((name) => `sum(${name})::BIGINT AS ${name}`).join(', ');
+    const minute = `CASE WHEN minute < ${wholeBefore}
+      THEN minute // ${minutesOfDay} * ${minutesOfDay} ELSE minute END`;
+    const skewFrom = Math.floor(nowMinute / minutesOfDay) - limits.skewDaysKept;
+    await this.#writer.transact(async () => {
+      await this.#merge(
+        'ledger',
+        `SELECT ${minute} AS minute, "database", "table", key_id, ${sums}
+        FROM mr.ledger GROUP BY ALL`,
+      );
+      await this.#merge(
+        'skew',
+        `SELECT day, key_id, bucket, sum(events)::BIGINT AS events
+        FROM mr.skew WHERE day >= ${skewFrom} GROUP BY ALL`,
+      );
+    });
+    const [left] = await this.#reader.all('SELECT count(*) AS n FROM mr.ledger');
+    this.#merged = Number(left?.n);
+  }
+
+  async #merge(table: string, merged: string): Promise<void> {
+    await this.#writer.run(`CREATE OR REPLACE TEMP TABLE merged AS ${merged}`);
+    await this.#writer.run(`DELETE FROM mr.${table}`);
+    await this.#writer.run(`INSERT INTO mr.${table} FROM merged`);
+    await this.#writer.run('DROP TABLE merged');
+  }
+
+  async keyUsage(): Promise<readonly KeyUsage[]> {
+    const rows = await this.#reader.all(`
+      SELECT key_id, sum(received)::BIGINT AS events, sum(committed)::BIGINT AS committed,
+        sum(quarantined)::BIGINT AS quarantined,
+        max(minute) FILTER (received > 0) * 60000 AS last_ms
+      FROM mr.ledger WHERE key_id <> '*' GROUP BY key_id ORDER BY key_id`);
+    return rows.map((row) => ({
+      keyId: row.key_id as string,
+      events: Number(row.events),
+      committed: Number(row.committed),
+      quarantined: Number(row.quarantined),
+      lastAtMs: Number(row.last_ms),
+    }));
+  }
+
+  async setWaiting(
+    rows: readonly (Receipt & Account & { readonly events: number })[],
+  ): Promise<void> {
+    const values = rows.map(({ shard, offset, events, ...line }) => [
+      BigInt(shard),
+      BigInt(offset),
+      BigInt(line.minute),
+      line.database,
+      line.table,
+      line.keyId,
+      BigInt(events),
+    ]);
+    await this.#reader.transact(async () => {
+      await this.#reader.run('DELETE FROM ml.waiting');
+      await this.#reader.append('main', 'waiting', values, 'ml');
+    });
+  }
+}
