@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { eventually } from './support/eventually.ts';
 import type { KeyEntry } from '../src/keys/index.ts';
 import { createKey, millrace, type Ran, temporaryDirectory, TestServer } from './support/server.ts';
 
@@ -153,7 +154,9 @@ describe('with a server', () => {
     expect(again.stderr).toContain(`in force already: ${entry?.id}`);
     expect(await send(server, elsewhere, 'shop/orders', '{"id":2}')).toBe(200);
     await server.flush();
-    expect(await server.query('SELECT id FROM shop.orders')).toEqual([{ id: 2 }]);
+    const rows = 'SELECT id FROM shop.orders ORDER BY _receipt';
+    await eventually('both rows', async () => (await server.query(rows)).length === 2);
+    expect(await server.query(rows)).toEqual([{ id: 1 }, { id: 2 }]);
 
     const mistaken = [
       await keys(['revoke', elsewhere]),

@@ -12,17 +12,17 @@ import {
 type Options<N extends SettingName> = {
   readonly summary: string;
   readonly settings: readonly N[];
-  /** Positional arguments as commander writes them, for example `[sql]`. */
+  /** Positional arguments as commander writes them, for example `<id> [sql]`. */
   readonly argument?: string;
   /** Lines of examples, without the program's name. */
   readonly examples: readonly string[];
-  readonly run: (values: Values<N>, argument: string | undefined) => Promise<void>;
+  readonly run: (values: Values<N>, ...args: (string | undefined)[]) => Promise<void>;
 };
 
 /** A command whose flags come from the table of settings. `data` and `config` are always there. */
 export function defineCommand<N extends SettingName>(name: string, options: Options<N>): Command {
   const command = new Command(name).description(options.summary);
-  if (options.argument) command.argument(options.argument);
+  if (options.argument) command.arguments(options.argument);
   for (const setting of new Set<SettingName>(['data', 'config', ...options.settings])) {
     const { help, schema, ...rest } = settings[setting];
     const value = 'value' in rest ? ` <${rest.value}>` : '';
@@ -41,8 +41,8 @@ export function defineCommand<N extends SettingName>(name: string, options: Opti
       const path = [command.parent?.parent && command.parent.name(), name].filter(Boolean);
       throw fault('BAD_USAGE', { seen, hint: `See: millrace ${path.join(' ')} --help` });
     }
-    const argument = options.argument ? (given[0] as string | undefined) : undefined;
-    await options.run(readSettings(options.settings, command.opts()), argument);
+    const args = given.slice(0, command.registeredArguments.length) as (string | undefined)[];
+    await options.run(readSettings(options.settings, command.opts()), ...args);
   });
   return command;
 }

@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { OperationInput, OperationName, OperationResult } from '../admin/index.ts';
+import type { Workplace } from '../admin/index.ts';
 import type { Rooms } from '../app.ts';
 import { catalogue, DirectoryLock, fault, type FaultCode, isFault, sleep } from '../base/index.ts';
 import type { RoomsConfig } from '../config.ts';
@@ -52,6 +54,29 @@ export async function withRooms<T>(
     return await use(rooms);
   } finally {
     await rooms.close();
+  }
+}
+
+/** Does what an operator asks for: in the running server, or on the closed data directory. */
+export async function operate<N extends OperationName>(
+  dataDirectory: string,
+  name: N,
+  asked: OperationInput<N>,
+): Promise<OperationResult<N>> {
+  const door = await openDoor(dataDirectory);
+  if (door.kind === 'server') {
+    const response = await ask(door.server, 'POST', `/${name}`, asked);
+    return (await response.json()) as OperationResult<N>;
+  }
+  try {
+    return await withRooms(door.config, async (rooms) => {
+      const { operations } = await import('../admin/index.ts');
+      const run = operations[name] as (place: Workplace, asked: unknown) => Promise<unknown>;
+      const askEdges = () => Promise.resolve([]);
+      return (await run({ ...rooms, askEdges }, asked)) as OperationResult<N>;
+    });
+  } finally {
+    door.close();
   }
 }
 

@@ -1,13 +1,17 @@
 import { Command } from 'commander';
 import { fault, isNoRoom, MillraceError, messageOf } from '../base/index.ts';
 import { invocation, version } from '../config.ts';
+import { columnsCommand } from './columns.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
 import { openapiCommand } from './openapi.ts';
+import { quarantineCommand } from './quarantine.ts';
 import { queryCommand } from './query.ts';
+import { receiptCommand } from './receipt.ts';
 import { color } from './render.ts';
 import { serveCommand } from './serve.ts';
 import { statusCommand } from './status.ts';
+import { tablesCommand } from './tables.ts';
 
 /** Runs the command line; sets the exit code. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
@@ -24,7 +28,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
         `  ${invocation()} query "SELECT * FROM demo.events"`,
     );
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
-  for (const command of [...commands, openapiCommand]) program.addCommand(command);
+  const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
+  for (const command of [...commands, ...repair, openapiCommand]) program.addCommand(command);
   try {
     await program.parseAsync([...argv]);
   } catch (error) {

@@ -53,7 +53,8 @@ export class Parked implements ParkedEvents {
       SELECT reason, key_fingerprint, key_id, "database", "table", count(*) AS events,
         sum(bytes)::BIGINT AS bytes, epoch_ms(min(received_at)) AS first_ms,
         epoch_ms(max(received_at)) AS last_ms
-      FROM mr.parked WHERE ${conditionOf(filter)} GROUP BY ALL ORDER BY last_ms DESC, key_fingerprint, "database", "table", reason`);
+      FROM mr.parked WHERE ${conditionOf(filter)} GROUP BY ALL
+      ORDER BY last_ms DESC, key_fingerprint, "database", "table", reason`);
     return rows.map((row) => ({
       ...sourceOf(row),
       keyId: row.key_id as string,
