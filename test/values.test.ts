@@ -1,0 +1,157 @@
+import { createHash } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { RawConnection, type RawResponse } from './support/raw-connection.ts';
+import { requestBytes } from './support/requests.ts';
+import { createKey, temporaryDirectory, TestServer } from './support/server.ts';
+import { readValues, type Value } from './support/values.ts';
+
+/*
+ * What becomes of hard values and names. Every event goes over a real socket to a
+ * real server; then every table is read to the letter, and at the end all events are counted.
+ */
+
+const now = Math.floor(Date.now() / 1000);
+const values = readValues(now);
+/** Cases of several events: they are sent once more, all in one request. */
+const many = values.filter(({ events, refusal }) => events.length > 1 && !refusal);
+
+type Row = Readonly<Record<string, string | null>>;
+type Types = Readonly<Record<string, string>>;
+
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let server: TestServer;
+let key: string;
+/** Events that were answered 200. */
+let acknowledged = 0;
+/** The answer to the last event of a case. */
+const answers = new Map<Value, RawResponse>();
+/** Types of columns by `database.table`. */
+let types: ReadonlyMap<string, Types>;
+
+beforeAll(async () => {
+  directory = await temporaryDirectory();
+  key = await createKey(directory.path, '*');
+  server = await TestServer.start(directory.path);
+  // What comes before a case is in its table when the case is sent.
+  const stepsMax = Math.max(...values.map(({ events }) => events.length));
+  for (let left = stepsMax; left > 0; left -= 1) {
+    for (const value of values) {
+      const event = value.events.at(-left);
+      if (event) answers.set(value, await send(`/hard/${value.table}`, event));
+    }
+    await server.flush();
+  }
+  for (const { table, events } of many) {
+    await send(`/once/${table}`, Buffer.from(`[${events.join(',')}]`));
+  }
+  await server.flush();
+  types = await readTypes();
+});
+
+afterAll(async () => {
+  await server.kill();
+  await directory.remove();
+});
+
+async function send(path: string, body: Uint8Array): Promise<RawResponse> {
+  using connection = await RawConnection.open(server.ingest);
+  connection.send(requestBytes({ path, body }, key));
+  const answer = await connection.response();
+  if (!answer) throw new Error('the connection was closed without an answer');
+  if (answer.status === 200) {
+    acknowledged += (JSON.parse(answer.body) as { accepted?: number }).accepted ?? 1;
+  }
+  return answer;
+}
+
+/** As the engine has them, so that the catalog is checked too. */
+async function readTypes(): Promise<ReadonlyMap<string, Types>> {
+  const found = new Map<string, Map<string, string>>();
+  const columns = await server.query<Record<'name' | 'column' | 'type', string>>(`
+    SELECT schema_name || '.' || table_name AS name, column_name AS column, data_type AS type
+    FROM duckdb_columns() WHERE schema_name IN ('hard', 'once')`);
+  for (const { name, column, type } of columns) {
+    found.set(name, (found.get(name) ?? new Map<string, string>()).set(column, type));
+  }
+  return new Map([...found].map(([name, all]) => [name, Object.fromEntries(all)]));
+}
+
+/** Every row of a table, each value as text. */
+function rowsOf(name: string): Promise<readonly Row[]> {
+  return server.query<Row>(`SELECT COLUMNS(*)::VARCHAR FROM ${name} ORDER BY _receipt`);
+}
+
+/** What is not NULL, in a form that can be compared and printed. */
+function plain(row: Row, columns: Types): readonly string[] {
+  return Object.entries(row)
+    .filter(([name, text]) => text !== null && name !== '_receipt')
+    .map(([name, text]) => `${short(name)}: ${short(normal(text ?? '', columns[name]))}`)
+    .toSorted();
+}
+
+/** The engine writes a DOUBLE in its own way: another way to write the same bits is as good. */
+function normal(text: string, type: string | undefined): string {
+  if (type !== 'DOUBLE') return text;
+  return Object.is(Number(text), -0) ? '-0' : String(Number(text));
+}
+
+function short(text: string): string {
+  if (text.length < 1_000) return text;
+  const digest = createHash('sha256').update(text, 'utf16le').digest('hex');
+  return `${text.slice(0, 40)}… ${text.length} characters, ${digest}`;
+}
+
+async function expectTable(name: string, value: Value): Promise<void> {
+  const own = { time: 'BIGINT', _rescued_data: 'VARCHAR', _receipt: 'VARCHAR' };
+  const seenTypes = types.get(name) ?? {};
+  const listed = (all: Types) => Object.entries(all).map((column) => column.join(' '));
+  expect(listed(seenTypes).toSorted()).toEqual(listed({ ...own, ...value.types }).toSorted());
+  const rows = await rowsOf(name);
+  expect(rows.length).toBe(value.rows.length);
+  for (const [index, wanted] of value.rows.entries()) {
+    const { time, ...seen } = rows[index] ?? {};
+    const { time: wantedTime, ...wantedRow } = wanted;
+    expect(plain(seen, seenTypes)).toEqual(plain(wantedRow, value.types));
+    if (wantedTime !== undefined) expect(time).toBe(wantedTime);
+    else expect(Math.abs(Number(time) - now - 300)).toBeLessThanOrEqual(300);
+  }
+}
+
+describe.each([...new Set(values.map(({ file }) => file))])('%s', (file) => {
+  for (const value of values.filter((other) => other.file === file)) {
+    // What is known to be wrong must fail: who mends it takes the mark away.
+    (value.known === undefined ? test : test.fails)(value.name, async () => {
+      const answer = answers.get(value);
+      const { status = 200, match = '{' } = value.refusal ?? {};
+      expect(answer?.status, answer?.body).toBe(status);
+      expect(answer?.body).toContain(match);
+      if (value.refusal) return;
+      await expectTable(`hard.${value.table}`, value);
+      if (many.includes(value)) await expectTable(`once.${value.table}`, value);
+    });
+  }
+});
+
+test('what was acknowledged is in the tables or in quarantine, to the unit', async () => {
+  const tables = await server.query<{ name: string; rows: number }>(
+    `SELECT "database" || '.' || "table" AS name, rows FROM millrace.tables`,
+  );
+  let rows = 0;
+  const namesMax = 200;
+  for (let at = 0; at < tables.length; at += namesMax) {
+    const some = tables.slice(at, at + namesMax);
+    const counts = some.map(({ name }) => `(SELECT count(*) FROM ${name})`);
+    const [counted] = await server.query<{ n: number }>(`SELECT ${counts.join(' + ')} AS n`);
+    rows += Number(counted?.n);
+  }
+  const [parked] = await server.query<{ n: number }>(
+    'SELECT count(*) AS n FROM millrace.quarantine',
+  );
+  expect(rows + Number(parked?.n)).toBe(acknowledged);
+  expect(tables.reduce((sum, table) => sum + table.rows, 0)).toBe(rows);
+  const wanted = values.filter(({ refusal }) => !refusal).map(({ table }) => `hard.${table}`);
+  const seen = tables.map(({ name }) => name).filter((name) => name.startsWith('hard.'));
+  expect(seen.toSorted()).toEqual(wanted.toSorted());
+  expect(answers.size).toBe(values.length);
+  expect(values.length).toBeGreaterThan(900);
+});
