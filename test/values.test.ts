@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type HardEvent, hardEvents, jsonOf, lost } from './support/hard-events.ts';
 import { RawConnection, type RawResponse } from './support/raw-connection.ts';
 import { requestBytes } from './support/requests.ts';
 import { createKey, temporaryDirectory, TestServer } from './support/server.ts';
@@ -130,6 +132,26 @@ describe.each([...new Set(values.map(({ file }) => file))])('%s', (file) => {
       if (many.includes(value)) await expectTable(`once.${value.table}`, value);
     });
   }
+});
+
+test('random events are held to the last digit', async () => {
+  let tables = 0;
+  const run = async (events: readonly HardEvent[], isOneRequest: boolean) => {
+    const table = `events_${(tables += 1)}`;
+    const texts = events.map(jsonOf);
+    for (const body of isOneRequest ? [`[${texts.join(',')}]`] : texts) {
+      expect((await send(`/random/${table}`, Buffer.from(body))).status).toBe(200);
+    }
+    await server.flush();
+    const columns = await server.query<{ column: string; type: string }>(`
+      SELECT "column", type FROM millrace.columns
+      WHERE "database" = 'random' AND "table" = '${table}'`);
+    const columnTypes = Object.fromEntries(columns.map(({ column, type }) => [column, type]));
+    const rows = await rowsOf(`random.${table}`);
+    expect(rows.length).toBe(events.length);
+    expect(events.flatMap((event, at) => lost(event, rows[at] ?? {}, columnTypes))).toEqual([]);
+  };
+  await fc.assert(fc.asyncProperty(hardEvents, fc.boolean(), run), { numRuns: 60 });
 });
 
 test('what was acknowledged is in the tables or in quarantine, to the unit', async () => {
