@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type HardEvent, hardEvents, jsonOf, lost } from './support/hard-events.ts';
 import { RawConnection, type RawResponse } from './support/raw-connection.ts';
 import { requestBytes } from './support/requests.ts';
-import { createKey, temporaryDirectory, TestServer } from './support/server.ts';
+import { createKey, millrace, temporaryDirectory, TestServer } from './support/server.ts';
 import { readValues, type Value } from './support/values.ts';
 
 /*
- * What becomes of hard values and names. Every event goes over a real socket to a
+ * What becomes of hard values and names: docs/types.md. Every event goes over a real socket to a
  * real server; then every table is read to the letter, and at the end all events are counted.
  */
 
@@ -176,4 +178,59 @@ test('what was acknowledged is in the tables or in quarantine, to the unit', asy
   expect(seen.toSorted()).toEqual(wanted.toSorted());
   expect(answers.size).toBe(values.length);
   expect(values.length).toBeGreaterThan(900);
+});
+
+describe('docs/types.md', () => {
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  const [intro = '', ...rules] = readFileSync(`${root}docs/types.md`, 'utf8').split(
+    /^(?=\*\*T\d)/m,
+  );
+  const ownTests = readFileSync(`${root}test/values.test.ts`, 'utf8');
+
+  test('numbers its rules one after another', () => {
+    expect(intro).toMatch(/^# Types\n/);
+    expect(rules.map((rule) => /^\*\*(T\d+)\. /.exec(rule)?.[1])).toEqual(
+      rules.map((_, index) => `T${index + 1}`),
+    );
+  });
+
+  test('names cases that exist, and none that is known to fail', () => {
+    const names = values.filter(({ known }) => !known).map(({ file, name }) => `${file} ${name}`);
+    const cases = new Set(names);
+    for (const rule of rules) {
+      const [, heldBy = ''] = /^Held by: (.+)$/m.exec(rule) ?? [];
+      const held = [...heldBy.matchAll(/`([^`]+)`((?:,? "[^"]+")+)/g)].flatMap(
+        ([, file = '', quoted = '']) =>
+          [...quoted.matchAll(/"([^"]+)"/g)].map(([, name = '']) => ({ file, name })),
+      );
+      expect(held.length, rule).toBeGreaterThan(0);
+      const missing = held.filter(({ file, name }) =>
+        file === 'values.test.ts' ? !ownTests.includes(`'${name}'`) : !cases.has(`${file} ${name}`),
+      );
+      expect(missing).toEqual([]);
+    }
+  });
+
+  test('shows what its queries answer', async () => {
+    await using data = await temporaryDirectory();
+    const headers = { 'X-TD-Write-Key': await createKey(data.path, '*') };
+    await using shown = await TestServer.start(data.path);
+    for (const [, event = ''] of intro.matchAll(/^ {4}(\{.+\})$/gm)) {
+      await shown.post('shop/orders', event, headers);
+      await shown.flush();
+    }
+    const block = /^ {4}\$ millrace query (["'])(.+)\1\n((?: {4}(?!\$).*\n|\n(?= {4}))+)/gm;
+    const queries = [...intro.matchAll(block)];
+    expect(queries.length).toBe(3);
+    for (const [, , sql = '', answer = ''] of queries) {
+      const { stdout } = await millrace(['query', '--data', data.path, sql]);
+      expect(stdout.trim()).toBe(answer.replace(/^ {4}/gm, '').trim());
+    }
+  });
+
+  test('leaves no file of cases out', () => {
+    const files = new Set(values.map(({ file }) => file));
+    expect([...files].filter((file) => !rules.some((rule) => rule.includes(file)))).toEqual([]);
+    expect(new Set(values.map(({ file, name }) => `${file} ${name}`)).size).toBe(values.length);
+  });
 });
