@@ -43,9 +43,9 @@ function cellText(value: unknown, isTerminal: boolean): string {
   return isTerminal && clean.length > cellWidthMax ? `${clean.slice(0, cellWidthMax - 1)}…` : clean;
 }
 
-export function bytes(count: number): string {
+export function bytes(amount: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = count;
+  let value = amount;
   let unit = 0;
   for (; value >= 1024 && unit < units.length - 1; unit += 1) value /= 1024;
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
