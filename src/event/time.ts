@@ -36,6 +36,9 @@ export function secondsOf(ms: number): number {
   return Math.floor(ms / 1000);
 }
 
+/** Characters of a time in a string, each written as an escape at the longest. */
+const quotedMax = 200;
+
 /** A number or a numeric string, its fraction cut off; NaN if it is neither. */
 export function secondsIn(given: Member | undefined): number {
   return Math.floor(numberOf(given));
@@ -43,6 +46,7 @@ export function secondsIn(given: Member | undefined): number {
 
 function numberOf(member: Member | undefined): number {
   if (member?.kind === 'integer' || member?.kind === 'fraction') return Number(member.text);
-  const quoted = member?.kind === 'string' ? /^"(\d+(\.\d+)?)"$/.exec(member.text) : null;
-  return quoted ? Number(quoted[1]) : NaN;
+  if (member?.kind !== 'string' || member.text.length > quotedMax) return NaN;
+  const text = JSON.parse(member.text) as string;
+  return /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
 }

@@ -16,6 +16,8 @@ const bigintMax = 2n ** 63n - 1n;
 const bigintMin = -(2n ** 63n);
 /** Characters of an integer of 64 bits, its sign included. */
 const bigintDigitsMax = 20;
+/** Characters of a number or a truth in a string, each written as an escape at the longest. */
+const unquotedMax = 200;
 
 /** The type of a column whose first value this is. */
 export function typeOf(kind: Exclude<Member['kind'], 'null'>): ColumnType {
@@ -57,7 +59,10 @@ function asText(text: string): Fit {
 function fitBigint(member: Member, column: Column): Fit {
   if (member.kind === 'fraction') {
     const whole = wholeNumber(member.text);
-    if (whole !== undefined) return fitBigint({ ...member, kind: 'integer', text: whole }, column);
+    if (whole !== undefined) {
+      const fitted = fitBigint({ ...member, kind: 'integer', text: whole }, column);
+      if (fitted.kind === 'text') return fitted;
+    }
     if (!column.exactAsDouble || !isFaithful(Number(member.text), member.text)) return misfit;
     return { kind: 'text', text: member.text, column: { type: 'DOUBLE' } };
   }
@@ -97,11 +102,14 @@ function fitVarchar(member: Member): Fit {
   return asText(member.kind === 'string' ? member.text : `"${member.text}"`);
 }
 
-/** A string's text without its quotes, if it has none but plain characters of this form. */
+/** What a string says, if it is of this form, which holds plain characters alone. */
 function unquoted(member: Member, form: RegExp): string | undefined {
   if (member.kind !== 'string') return undefined;
-  const text = member.text.slice(1, -1);
-  return form.test(text) ? text : undefined;
+  const { text } = member;
+  // Digits may be written as escapes; what is long is no number of ours.
+  const isEscaped = text.length < unquotedMax && text.includes('\\');
+  const bare = isEscaped ? (JSON.parse(text) as string) : text.slice(1, -1);
+  return form.test(bare) ? bare : undefined;
 }
 
 function isExactInteger(number: number, digits: string): boolean {

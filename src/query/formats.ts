@@ -21,7 +21,7 @@ export async function* writeRows(set: RowSet, format: Format): AsyncGenerator<st
     let text = '';
     for (const row of rows) {
       if (format === 'csv') text += csvLine(row);
-      else if (format === 'rows') text += `${JSON.stringify(row)}\n`;
+      else if (format === 'rows') text += `[${row.map(jsonText).join(',')}]\n`;
       else if (format === 'ndjson') text += `${objectText(names, row)}\n`;
       else text += `${isFirst ? '\n' : ',\n'}${objectText(names, row)}`;
       isFirst = false;
@@ -34,9 +34,14 @@ export async function* writeRows(set: RowSet, format: Format): AsyncGenerator<st
 /** By hand, so that a column called `__proto__` or `1` stays where it is. */
 function objectText(names: readonly string[], row: readonly Plain[]): string {
   const members = names.map((name, index) => {
-    return `${JSON.stringify(name)}:${JSON.stringify(row[index] ?? null)}`;
+    return `${JSON.stringify(name)}:${jsonText(row[index] ?? null)}`;
   });
   return `{${members.join(',')}}`;
+}
+
+/** As JSON; a negative zero keeps its sign. */
+function jsonText(value: Plain): string {
+  return Object.is(value, -0) ? '-0.0' : JSON.stringify(value);
 }
 
 function csvLine(values: readonly Plain[]): string {
@@ -45,6 +50,6 @@ function csvLine(values: readonly Plain[]): string {
 
 function csvValue(value: Plain): string {
   if (value === null) return '';
-  const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
+  const text = typeof value === 'string' ? value : jsonText(value);
   return text === '' || /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

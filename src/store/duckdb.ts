@@ -11,8 +11,12 @@ import {
   type DuckDBValue,
   StatementType,
 } from '@duckdb/node-api';
+import accessors from '@duckdb/node-api/lib/vectors/dataAccessors.js';
 import { fault, MillraceError, messageOf } from '../base/index.ts';
 import { otherStatement, refusalOf } from './guard.ts';
+
+// The driver's own decoder takes a byte order mark at the beginning of a text away.
+Object.assign(accessors, { textDecoder: new TextDecoder('utf-8', { ignoreBOM: true }) });
 
 /** A value that JSON can hold. Integers beyond 2^53 and exact decimals are strings. */
 export type Plain =

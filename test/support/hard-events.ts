@@ -19,10 +19,9 @@ const number = fc.oneof(
   fc.bigInt({ min: -(2n ** 65n), max: 2n ** 65n }).map(String),
   fc.double({ noNaN: true, noDefaultInfinity: true }).map(String),
 );
-// Without byte order marks: see the cases about them that are known to fail.
 const plain = fc
   .string({ unit: 'binary', maxLength: 8 })
-  .map((text) => JSON.stringify(text.replaceAll('\ufeff', '')).slice(1, -1));
+  .map((text) => JSON.stringify(text).slice(1, -1));
 const string = fc.oneof(
   fc.constantFrom('""', '"x"', '"42"', '"true"', '"1.50"', '"null"'),
   number.map((text) => `"${text}"`),

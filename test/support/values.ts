@@ -26,8 +26,6 @@ type Line = {
    * said; the number of a column `k#3` is `#` in its value.
    */
   readonly rows?: readonly Readonly<Record<string, Text>>[];
-  /** Why the server does not do this yet; a case that passes must lose it. */
-  readonly known?: string;
 };
 
 export type Value = {
@@ -39,7 +37,6 @@ export type Value = {
   readonly refusal: { readonly status: number; readonly match: string } | undefined;
   readonly types: Readonly<Record<string, string>>;
   readonly rows: readonly Readonly<Record<string, string>>[];
-  readonly known: string | undefined;
 };
 
 const folder = fileURLToPath(new URL('../values/', import.meta.url));
@@ -59,7 +56,7 @@ export function readValues(now: number): readonly Value[] {
 }
 
 function valueOf(line: Line, now: number): Omit<Value, 'file' | 'table'> {
-  const { name, before = [], body = '', bodyBase64, status, match = '', known } = line;
+  const { name, before = [], body = '', bodyBase64, status, match = '' } = line;
   const texts = [...before, body].map((text) => Buffer.from(spelled(text, now)));
   const last = bodyBase64 === undefined ? [] : [Buffer.from(bodyBase64, 'base64')];
   return {
@@ -68,7 +65,6 @@ function valueOf(line: Line, now: number): Omit<Value, 'file' | 'table'> {
     refusal: status === undefined ? undefined : { status, match },
     types: spread(line.types ?? {}, now),
     rows: (line.rows ?? []).map((row) => spread(row, now)),
-    known,
   };
 }
 
