@@ -287,7 +287,9 @@ describe('commands', () => {
     await edit(data, { expiresAt: '2026-01-01T00:00:00Z' });
     const { stdout } = await keys(['list']);
     const [head, , one, two, three, four] = stdout.split('\n');
-    expect(head).toMatch(/^id +name +may write to +created +state +rules +fingerprint$/);
+    expect(head).toMatch(
+      /^id +name +may write to +created +state +last used +events +rules +fingerprint$/,
+    );
     expect(one).toContain(' expired 2026-01-01T00:00:00Z ');
     expect(two).toContain(' expires 2099-01-01T00:00:00.000Z ');
     expect(three).toMatch(/ three\.\* .* revoked \S+Z /);

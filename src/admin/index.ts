@@ -21,4 +21,5 @@ export {
   type ReceiptStatus,
   type Workplace,
 } from './operations.ts';
+export { type KeyUsage, skewBounds } from '../store/index.ts';
 export { readStatus, type Status } from './status.ts';

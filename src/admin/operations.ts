@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { fault, limits, type Mark, type Watermark } from '../base/index.ts';
+import { fault, limits, type Mark, systemClock, type Watermark } from '../base/index.ts';
 import { columnName, type Member, membersOf, parseReceipt } from '../event/index.ts';
 import { listKeys } from '../keys/index.ts';
 import type { Loader } from '../loader/index.ts';
@@ -71,8 +71,9 @@ export const operations = {
     },
   ),
   'tables/drop': operation(tableSchema, dropTable),
-  'keys/usage': operation(z.strictObject({}), (place): Promise<readonly KeyUsage[]> => {
-    return place.store.books.keyUsage();
+  'keys/clocks': operation(z.strictObject({}), ({ store }) => store.books.skew()),
+  'keys/usage': operation(z.strictObject({}), ({ store }): Promise<readonly KeyUsage[]> => {
+    return store.books.keyUsage(systemClock.nowMs());
   }),
 };
 

@@ -80,6 +80,18 @@ export async function operate<N extends OperationName>(
   }
 }
 
+/** The same where a server runs; undefined where none does, or does not answer. */
+export async function operateIfRunning<N extends OperationName>(
+  dataDirectory: string,
+  name: N,
+  asked: OperationInput<N>,
+): Promise<OperationResult<N> | undefined> {
+  const server = readServerFile(dataDirectory);
+  if (!server || !(await isThere(server))) return undefined;
+  const response = await ask(server, 'POST', `/${name}`, asked);
+  return (await response.json()) as OperationResult<N>;
+}
+
 /** Asks a running server. @throws what the server says, by its code */
 export async function ask(
   { admin, instance }: ServerFile,

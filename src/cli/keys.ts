@@ -1,12 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
+import type { KeyUsage } from '../admin/index.ts';
 import { fault, nodeDisk, randomIds, systemClock } from '../base/index.ts';
 import { invocation } from '../config.ts';
 import {
   changeKey,
   createKey,
   importKey,
+  keysToRevoke,
   type KeyChanges,
   type KeyEntry,
   listKeys,
@@ -14,9 +16,11 @@ import {
   rotateKey,
   stateOf,
 } from '../keys/index.ts';
+import { clocksCommand } from './clocks.ts';
 import { defineCommand } from './command.ts';
+import { operate, operateIfRunning } from './door.ts';
 import { databaseOf, endOf, keyFromInput, newKeyOf, originsOf, tableOf } from './key-input.ts';
-import { table } from './render.ts';
+import { table, timeText } from './render.ts';
 
 const newKeySettings = ['database', 'table', 'name', 'origins', 'strictKey', 'expires'] as const;
 
@@ -112,13 +116,18 @@ const change = defineCommand('change', {
   },
 });
 
+type Used = Pick<KeyUsage, 'events' | 'lastAtMs'>;
+type Cell = (key: KeyEntry, nowMs: number, used: Used | undefined) => string | number;
+
 /** What `keys list` shows of a key. */
-const columns: readonly (readonly [string, (key: KeyEntry, nowMs: number) => string])[] = [
+const columns: readonly (readonly [string, Cell])[] = [
   ['id', ({ id }) => id],
   ['name', ({ name }) => name],
   ['may write to', scopeText],
   ['created', ({ createdAt }) => createdAt],
   ['state', stateText],
+  ['last used', (_key, _nowMs, used) => (used ? timeText(used.lastAtMs).slice(0, 16) : '')],
+  ['events', (_key, _nowMs, used) => used?.events ?? ''],
   ['rules', rulesText],
   ['fingerprint', ({ fingerprint }) => fingerprint.slice(0, 12)],
 ];
@@ -130,13 +139,19 @@ const list = defineCommand('list', {
   run: async ({ data, json }) => {
     const nowMs = systemClock.nowMs();
     const keys = await listKeys(data);
+    // Only a running server says how they are used: to look at keys, nothing is loaded.
+    const usage = (await operateIfRunning(data, 'keys/usage', {})) ?? [];
     if (json) {
-      const told = keys.map((key) => ({ ...key, state: stateOf(key, nowMs) }));
+      const told = keys.map((key) => {
+        return { ...key, state: stateOf(key, nowMs), used: usedBy(usage, key) };
+      });
       return console.log(JSON.stringify(told));
     }
     if (keys.length === 0)
       return console.log(`no keys yet: ${invocation()} keys create --database DB`);
-    const rows = keys.map((key) => columns.map(([, cell]) => cell(key, nowMs)));
+    const rows = keys.map((key) => {
+      return columns.map(([, cell]) => cell(key, nowMs, usedBy(usage, key)));
+    });
     const headings = columns.map(([heading]) => heading);
     console.log(table(headings, rows));
   },
@@ -144,11 +159,16 @@ const list = defineCommand('list', {
 
 const revoke = defineCommand('revoke', {
   summary: 'revoke a key; what is not loaded yet goes to quarantine',
-  settings: ['data', 'all', 'json'],
+  settings: ['data', 'all', 'dryRun', 'json'],
   argument: '<id-or-name>',
-  examples: ['keys revoke k_0a1b2c3d4e', 'keys revoke "web shop"', 'keys revoke "web shop" --all'],
-  run: async ({ data, all, json }, which = '') => {
+  examples: [
+    'keys revoke k_0a1b2c3d4e',
+    'keys revoke "web shop" --dry-run',
+    'keys revoke "web shop" --all',
+  ],
+  run: async ({ data, all, dryRun, json }, which = '') => {
     mustBeThere(data);
+    if (dryRun) return tellUsage(data, which, all, json);
     const revoked = await revokeKey(data, which, systemClock.nowMs(), all);
     if (json) return console.log(JSON.stringify(revoked));
     for (const key of revoked) console.log(`revoked ${key.id} (${key.name})`);
@@ -159,12 +179,40 @@ export const keysCommand = new Command('keys').description(
   'make, take over, rotate, change, list and revoke write keys; with and without a running server',
 );
 for (const command of [create, importCommand]) command.addOption(fromFingerprint());
-const commands = [create, importCommand, rotate, change, list, revoke];
+const commands = [create, importCommand, rotate, change, list, revoke, clocksCommand];
 for (const command of commands) keysCommand.addCommand(command);
 keysCommand.addHelpText(
   'after',
   `\nExamples:\n  ${invocation()} keys create --database shop\n  ${invocation()} keys list`,
 );
+
+/** Who would miss the keys. */
+async function tellUsage(data: string, which: string, all: boolean, json: boolean): Promise<void> {
+  const keys = keysToRevoke(await listKeys(data), which, systemClock.nowMs(), all);
+  const usage = existsSync(join(data, 'log')) ? await operate(data, 'keys/usage', {}) : [];
+  const told = keys.map((key) => ({
+    ...key,
+    usage: usage.filter(({ keyId }) => keyId === key.id),
+  }));
+  if (json) return console.log(JSON.stringify(told));
+  for (const { id, name, usage: uses } of told) {
+    console.log(
+      `${id} (${name}) would be revoked; ${uses.length === 0 ? 'nobody used it' : 'used:'}`,
+    );
+    if (uses.length === 0) continue;
+    const rows = uses.map(({ database, table: tableName, events, lately, lastAtMs }) => {
+      return [`${database}.${tableName}`, events, lately, timeText(lastAtMs).slice(0, 16)];
+    });
+    console.log(table(['table', 'events', 'in 24 h', 'last used'], rows));
+  }
+}
+
+function usedBy(usage: readonly KeyUsage[], { id }: KeyEntry): Used | undefined {
+  const own = usage.filter(({ keyId }) => keyId === id);
+  if (own.length === 0) return undefined;
+  const events = own.reduce((sum, { events: some }) => sum + some, 0);
+  return { events, lastAtMs: Math.max(...own.map(({ lastAtMs }) => lastAtMs)) };
+}
 
 /** Known only to say why there is no such thing. */
 function fromFingerprint(): Option {

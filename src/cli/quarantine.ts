@@ -85,7 +85,7 @@ const drop = defineCommand('drop', {
     }
     const { events } = await operate(data, 'quarantine/drop', { ...filter, dryRun });
     if (json) return console.log(JSON.stringify({ events, dryRun }));
-    console.log(`${count(events, 'event')} ${dryRun ? 'would be' : 'were'} dropped`);
+    console.log(`${dryRun ? 'would drop' : 'dropped'} ${count(events, 'event')}`);
   },
 });
 

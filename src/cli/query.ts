@@ -5,33 +5,35 @@ import { pipeline } from 'node:stream/promises';
 import { fault, messageOf } from '../base/index.ts';
 import { defineCommand } from './command.ts';
 import { ask, openDoor, withRooms } from './door.ts';
-import { table } from './render.ts';
+import { count, table } from './render.ts';
 
 export const queryCommand = defineCommand('query', {
   summary: 'run one SELECT; tables are called db.table',
-  settings: ['data', 'format', 'json', 'file'],
+  settings: ['data', 'format', 'json', 'file', 'after'],
   argument: '[sql]',
   examples: [
     'query "SELECT * FROM demo.events LIMIT 10"',
     'query --format json "SELECT count(*) AS n FROM demo.events"',
     'query --format csv --file report.sql > report.csv',
     'query "SELECT * FROM millrace.quarantine"',
+    'query --after 0-000000000012345 "SELECT count(*) FROM demo.events"',
   ],
-  run: async ({ data, format: asked, json, file }, argument) => {
+  run: async ({ data, format: asked, json, file, after }, argument) => {
     const sql = sqlOf(argument, file);
     const shown = asked ?? (json ? 'json' : 'table');
     const format = shown === 'table' ? 'rows' : shown;
     const door = await openDoor(data);
     if (door.kind === 'server') {
-      const response = await ask(door.server, 'POST', '/query', { sql, format });
+      const response = await ask(door.server, 'POST', '/query', { sql, format, after });
       if (!response.body) return;
       const text = response.body.pipeThrough(new TextDecoderStream());
-      return print(Readable.from(text), shown);
+      const complete = response.headers.get('x-millrace-complete-to') ?? '';
+      return print(Readable.from(text), shown, complete);
     }
     try {
       await withRooms(door.config, async ({ queries }) => {
-        const query = await queries.run(sql, format);
-        await print(Readable.from(query.pieces()), shown);
+        const query = await queries.run(sql, format, { after });
+        await print(Readable.from(query.pieces()), shown, 'everything');
       });
     } finally {
       door.close();
@@ -58,7 +60,8 @@ function sqlOf(argument: string | undefined, file: string | undefined): string {
   }
 }
 
-async function print(answer: Readable, shown: string): Promise<void> {
+/** @param complete up to when the tables held everything, as the query found them. */
+async function print(answer: Readable, shown: string, complete: string): Promise<void> {
   if (shown !== 'table') {
     // The end of our own stdout is the reader's business: `| head` is no error.
     await pipeline(answer, process.stdout, { end: false }).catch(ignoreClosedPipe);
@@ -74,7 +77,8 @@ async function print(answer: Readable, shown: string): Promise<void> {
   }
   const names = columns.map(({ name }) => name);
   console.log(table(names, rows));
-  console.log(`(${rows.length} ${rows.length === 1 ? 'row' : 'rows'})`);
+  const upTo = complete === '' ? '' : `; complete to ${complete}`;
+  console.log(`(${count(rows.length, 'row')}${upTo})`);
 }
 
 function ignoreClosedPipe(error: NodeJS.ErrnoException): void {

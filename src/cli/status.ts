@@ -1,8 +1,9 @@
 import type { Status } from '../admin/index.ts';
 import { systemClock } from '../base/index.ts';
+import { invocation } from '../config.ts';
 import { defineCommand } from './command.ts';
 import { ask, openDoor, withRooms } from './door.ts';
-import { bytes, color, table } from './render.ts';
+import { bytes, color, count, table } from './render.ts';
 import type { ServerFile } from './server-file.ts';
 
 type Shown = Status & { readonly server: Omit<ServerFile, 'instance'> | null };
@@ -34,6 +35,26 @@ async function readShown(data: string): Promise<Shown> {
   }
 }
 
+function ledgerText({ ledger }: Shown): string {
+  if (ledger.events === 0) return 'right: every event is where it must be';
+  const where = ledger.where.map((place) => `\n              ${place}`).join('');
+  return color('red', `wrong by ${count(ledger.events, 'event')}`) + where;
+}
+
+const failuresShown = 3;
+
+/** Senders whose key is wrong do not know: they got a 200. */
+function failureLines({ authFailures }: Shown): readonly string[] {
+  const shown = authFailures.slice(0, failuresShown).map((group) => {
+    const { reason, fingerprint, database, table: name, events, lastAtMs } = group;
+    const last = new Date(lastAtMs).toISOString();
+    const text = `${reason} ${fingerprint.slice(0, 12)} to ${database}.${name}: `;
+    return color('red', `            ${text}${count(events, 'event')}, last ${last}`);
+  });
+  const more = authFailures.length > failuresShown ? ['            and others'] : [];
+  return [...shown, ...more];
+}
+
 function draw(status: Shown): string {
   const { server, disk, waiting, tables } = status;
   const { keysError, quarantinedEvents: parked } = status;
@@ -45,19 +66,23 @@ function draw(status: Shown): string {
     `data        ${status.dataDirectory}`,
     `on disk     log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, ` +
       `free ${bytes(disk.freeBytes)}`,
-    `waiting     ${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
+    `waiting     ${waiting.events === undefined ? '' : `${count(waiting.events, 'event')}, `}` +
+      `${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
       (waiting.failing ? color('red', ' — loading fails, see the log of the server') : ''),
     `keys        ${keys}`,
-    `quarantine  ${parked} ${parked === 1 ? 'event' : 'events'}` +
-      (parked > 0 ? ': SELECT * FROM millrace.quarantine' : ''),
+    `complete    ${status.completeTo === '' ? 'not known yet' : `to ${status.completeTo}`}`,
+    `ledger      ${ledgerText(status)}`,
+    `quarantine  ${count(parked, 'event')}` +
+      (parked > 0 ? `: ${invocation()} quarantine list` : ''),
+    ...failureLines(status),
   ];
   const full = status.edges.filter(({ hasRoom }) => !hasRoom);
   if (full.length > 0)
     lines.push(color('red', 'the disk has no room: events are refused with 503'));
   if (tables.length === 0) return lines.join('\n');
-  const rows = tables.map(({ database, table: name, rows: count, columns }) => [
+  const rows = tables.map(({ database, table: name, rows: filled, columns }) => [
     `${database}.${name}`,
-    count,
+    filled,
     columns,
   ]);
   return [...lines, '', table(['table', 'rows', 'columns'], rows)].join('\n');

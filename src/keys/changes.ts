@@ -105,10 +105,19 @@ export async function revokeKey(
 ): Promise<readonly KeyEntry[]> {
   const revokedAt = new Date(nowMs).toISOString();
   return changeKeys(dataDirectory, (keys) => {
-    const meant = all ? every(keys, which) : [theOne(keys, which, nowMs)];
-    const revoked = meant.map((entry) => ({ ...entry, revokedAt }));
+    const revoked = keysToRevoke(keys, which, nowMs, all).map((entry) => ({ ...entry, revokedAt }));
     return [revoked.reduce(replaced, keys), revoked];
   });
+}
+
+/** The keys that `revokeKey` would revoke. @throws NO_SUCH_KEY, KEY_AMBIGUOUS, KEY_GIVEN */
+export function keysToRevoke(
+  keys: readonly KeyEntry[],
+  which: string,
+  nowMs: number,
+  all: boolean,
+): readonly KeyEntry[] {
+  return all ? every(keys, which) : [theOne(keys, which, nowMs)];
 }
 
 function makeKey(given: NewKey, ids: Ids, nowMs: number): MadeKey {

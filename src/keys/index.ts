@@ -11,7 +11,7 @@
  * Limits: `keysMax`, `nameLengthMin`, `nameLengthMax`.
  */
 export { listKeys } from './file.ts';
-export { changeKey, createKey, importKey, revokeKey, rotateKey } from './changes.ts';
+export { changeKey, createKey, importKey, keysToRevoke, revokeKey, rotateKey } from './changes.ts';
 export { type KeyChanges, type NewKey } from './changes.ts';
 export { checkPattern, type KeyEntry, mayWrite, stateOf } from './entry.ts';
 export { KeyRing } from './ring.ts';

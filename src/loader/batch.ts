@@ -57,6 +57,11 @@ export class Batch {
     return this.#staying;
   }
 
+  /** By how many seconds `td_record_time` was off, where it was a time. */
+  get skews(): readonly number[] {
+    return this.#skews.flatMap(({ seconds }) => (Number.isNaN(seconds) ? [] : [seconds]));
+  }
+
   /** What went wrong in our own code, for the log. */
   get faults(): readonly unknown[] {
     return this.#faults;

@@ -56,7 +56,7 @@ export class Loader {
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
   #waiters: Waiter[] = [];
-  #jobs: (() => Promise<void>)[] = [];
+  readonly #jobs: (() => Promise<void>)[] = [];
   #behindSinceMs: number | undefined;
   #failures = 0;
   #batchBytes: number = limits.batchBytesMax;
@@ -163,6 +163,8 @@ export class Loader {
       const last = await this.exclusive(() => this.#replayNext(filter, isDry, report, after));
       if (!last) return report;
       after = last;
+      // Events that come now are loaded in between.
+      await sleep(0);
     }
   }
 
@@ -183,6 +185,7 @@ export class Loader {
       ? ((await batch.withoutPoison(nothing)) ?? batch.storeBatch(nothing))
       : await this.#commit(batch, nothing);
     reportInto(report, batch, written);
+    if (!isDry) this.#metrics.released(written.released.length - written.quarantine.length);
     return rows.at(-1);
   }
 
@@ -272,9 +275,10 @@ export class Loader {
     return { receipts, toMs: Math.min(...shards.map(({ completeToMs }) => completeToMs)) };
   }
 
-  /** Events by which the edges and the loader differ. */
+  /** Events by which the edges and the loader differ, and those it read that became nothing. */
   get #missing(): number {
-    return [...this.#shards.values()].reduce((sum, { missing }) => sum + Math.abs(missing), 0);
+    const between = [...this.#shards.values()].map(({ missing }) => Math.abs(missing));
+    return between.reduce((sum, events) => sum + events, this.#metrics.unsettled());
   }
 
   /** Loads what is durable, then stops. What fails now stays in the log. */
@@ -289,7 +293,7 @@ export class Loader {
 
   async #run(): Promise<void> {
     for (;;) {
-      await this.#runJob();
+      await this.#runJobs();
       const stopping = this.#stop.signal.aborted;
       if (!this.#isBehind()) {
         if (this.#jobs.length > 0) continue;
@@ -321,10 +325,8 @@ export class Loader {
     }
   }
 
-  async #runJob(): Promise<void> {
-    const [job, ...rest] = this.#jobs;
-    this.#jobs = rest;
-    await job?.();
+  async #runJobs(): Promise<void> {
+    for (let job = this.#jobs.shift(); job; job = this.#jobs.shift()) await job();
   }
 
   #rest(): Promise<void> {

@@ -3,7 +3,7 @@ import type { StoreBatch } from '../store/index.ts';
 import type { Batch } from './batch.ts';
 import type { LoaderStatus } from './status.ts';
 
-const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+const durations = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 /** What the loader counts. */
 export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
@@ -32,23 +32,30 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
   const commit = metrics.histogram(
     'millrace_loader_commit_duration_seconds',
     'Time of one transaction.',
-    seconds,
+    durations,
   );
   const latency = metrics.histogram(
     'millrace_e2e_latency_seconds',
     'From receipt to queryable, of the oldest event of each transaction.',
-    seconds,
+    durations,
   );
   lagMetrics(metrics, status);
-  let remainder = 0;
-  metrics.gauge(
-    'millrace_conservation_remainder',
-    'Events read from the log that became neither a row, nor quarantine, nor a repeat. Must be 0.',
-    () => remainder,
+  const released = metrics.counter(
+    'millrace_events_released_total',
+    'Events that left the quarantine for their tables.',
   );
+  const skew = metrics.histogram(
+    'millrace_event_clock_skew_seconds',
+    'td_record_time against the time of receipt, how far it is off either way.',
+    [1, 5, 60, 300, 3_600, 86_400, 259_200, 604_800],
+  );
+  let unsettled = 0;
   return {
     failures: metrics.counter('millrace_loader_failures_total', 'Loads that failed.'),
     damagedBytes: metrics.counter('millrace_wal_damaged_bytes_total', 'Damage found in the log.'),
+    /** Events that were read from the log and became nothing. */
+    unsettled: () => Math.abs(unsettled),
+    released: (events: number) => released.inc(events),
     observe: (batch: Batch, written: StoreBatch, commitMs: number, nowMs: number) => {
       if (batch.events === 0) return;
       for (const { reason } of written.quarantine) {
@@ -58,7 +65,8 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
       const tableRows = written.tables.reduce((sum, { lines }) => sum + lines.length, 0);
       const repeats = written.tables.reduce((sum, { duplicates }) => sum + duplicates, 0);
       deduplicated.inc(repeats);
-      remainder += batch.events - tableRows - repeats - written.quarantine.length;
+      unsettled += batch.events - tableRows - repeats - written.quarantine.length;
+      for (const seconds of batch.skews) skew.observe(Math.abs(seconds));
       committed.inc(batch.events);
       rows.observe(batch.events);
       commit.observe(commitMs / 1000);
@@ -68,6 +76,11 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
 }
 
 function lagMetrics(metrics: Metrics, status: () => LoaderStatus): void {
+  metrics.gauge(
+    'millrace_conservation_remainder',
+    'Events by which the books are wrong, as last checked. Must be 0.',
+    () => status().remainder.events,
+  );
   const lagSeconds = () => status().lagMs / 1000;
   metrics.gauge(
     'millrace_wal_oldest_unloaded_seconds',
@@ -75,6 +88,11 @@ function lagMetrics(metrics: Metrics, status: () => LoaderStatus): void {
     lagSeconds,
   );
   metrics.gauge('millrace_loader_lag_seconds', 'How far the tables are behind.', lagSeconds);
+  metrics.gauge(
+    'millrace_wal_waiting_events',
+    'Events of the log that are not loaded; -1 until the edges have counted them.',
+    () => status().waitingEvents ?? -1,
+  );
   metrics.gauge('millrace_wal_waiting_bytes', 'Bytes of the log that are not loaded.', () =>
     status().shards.reduce((sum, { waitingBytes }) => sum + waitingBytes, 0),
   );

@@ -89,9 +89,9 @@ export class DuckBooks implements Books {
       FROM mr.tables JOIN counts USING (id) WHERE amount <> 0`);
   }
 
-  async compact(nowMs: number): Promise<void> {
+  async compact(nowMs: number, linesMin: number = limits.ledgerLinesMin): Promise<void> {
     const rows = await this.#reader.all(`SELECT count(*) AS n FROM mr.ledger`);
-    if (Number(rows[0]?.n) < Math.max(limits.ledgerLinesMin, 2 * this.#merged)) return;
+    if (Number(rows[0]?.n) < Math.max(linesMin, 2 * this.#merged)) return;
     const nowMinute = Math.floor(nowMs / 60_000);
     const days = (nowMinute - limits.ledgerMinutesKept) / minutesOfDay;
     const wholeBefore = Math.floor(days) * minutesOfDay;
@@ -122,18 +122,33 @@ export class DuckBooks implements Books {
     await this.#writer.run('DROP TABLE merged');
   }
 
-  async keyUsage(): Promise<readonly KeyUsage[]> {
+  async keyUsage(nowMs: number): Promise<readonly KeyUsage[]> {
+    const lately = Math.floor(nowMs / 60_000) - minutesOfDay;
     const rows = await this.#reader.all(`
-      SELECT key_id, sum(received)::BIGINT AS events, sum(committed)::BIGINT AS committed,
-        sum(quarantined)::BIGINT AS quarantined,
-        max(minute) FILTER (received > 0) * 60000 AS last_ms
-      FROM mr.ledger WHERE key_id <> '*' GROUP BY key_id ORDER BY key_id`);
+      SELECT key_id, "database", "table", sum(received)::BIGINT AS events,
+        sum(committed)::BIGINT AS committed, sum(quarantined)::BIGINT AS quarantined,
+        coalesce(sum(received) FILTER (minute > ${lately}), 0)::BIGINT AS lately,
+        coalesce(max(minute) FILTER (received > 0), 0) * 60000 AS last_ms
+      FROM mr.ledger WHERE key_id <> '*' GROUP BY ALL HAVING events > 0 ORDER BY ALL`);
     return rows.map((row) => ({
       keyId: row.key_id as string,
+      database: row.database as string,
+      table: row.table as string,
       events: Number(row.events),
       committed: Number(row.committed),
       quarantined: Number(row.quarantined),
+      lately: Number(row.lately),
       lastAtMs: Number(row.last_ms),
+    }));
+  }
+
+  async skew(): Promise<readonly Omit<SkewCount, 'day'>[]> {
+    const rows = await this.#reader.all(`
+      SELECT key_id, bucket, sum(events)::BIGINT AS events FROM mr.skew GROUP BY ALL ORDER BY ALL`);
+    return rows.map((row) => ({
+      keyId: row.key_id as string,
+      bucket: Number(row.bucket),
+      events: Number(row.events),
     }));
   }
 

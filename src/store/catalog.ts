@@ -104,7 +104,10 @@ CREATE VIEW millrace.ledger AS
     ${sums(['expired', 'dropped'])},
     sum(received - committed - waiting - quarantined - deduplicated - expired - dropped)::BIGINT
       AS remainder
-  FROM lines GROUP BY ALL ORDER BY ALL;
+  FROM lines GROUP BY ALL
+  HAVING received <> 0 OR committed <> 0 OR waiting <> 0 OR quarantined <> 0 OR deduplicated <> 0
+    OR expired <> 0 OR dropped <> 0
+  ORDER BY ALL;
 CREATE VIEW millrace.time_report AS
   SELECT key_id, ${sums(['events'])},
     coalesce(sum(events) FILTER (bucket IN (0, ${skewBounds.length})), 0)::BIGINT AS outside,

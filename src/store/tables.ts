@@ -98,8 +98,7 @@ async function* changedCells(
   { name, type }: { readonly name: string; readonly type: ColumnType },
   conversion: Conversion,
 ): AsyncGenerator<string> {
-  // As JSON text: what a string holds is quoted, and what is JSON already stays as it is.
-  const value = type === 'JSON' ? `"${name}"::VARCHAR` : `to_json("${name}")::VARCHAR`;
+  const value = jsonTextSql(`"${name}"`, type);
   for (let after = '-1'; ; ) {
     const rows = await reader.all(`
       SELECT _receipt::VARCHAR AS receipt, ${value} AS value, _rescued_data AS rescued
@@ -117,6 +116,16 @@ async function* changedCells(
     yield lines;
     after = rows.at(-1)?.receipt as string;
   }
+}
+
+/** A value as JSON text; what is JSON already stays as it is. */
+function jsonTextSql(column: string, type: ColumnType): string {
+  const text = `to_json(${column})::VARCHAR`;
+  if (type === 'JSON') return `${column}::VARCHAR`;
+  if (type !== 'DOUBLE') return text;
+  // A whole number with all its digits: the engine would round those that a DOUBLE needs not.
+  const isWhole = `${column} = trunc(${column}) AND abs(${column}) < 1e21 AND ${text} <> '-0.0'`;
+  return `CASE WHEN ${isWhole} THEN ${column}::HUGEINT::VARCHAR ELSE ${text} END`;
 }
 
 function cellOf({ value, rescued }: Readonly<Record<string, Plain>>): Cell {

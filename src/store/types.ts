@@ -206,12 +206,16 @@ export type Retyped = {
   readonly exactAsDouble: boolean;
 };
 
-/** A key's use, as the ledger has it. */
+/** A key's use of a table, as the ledger has it; tables that nobody has are `*`. */
 export type KeyUsage = {
   readonly keyId: string;
+  readonly database: string;
+  readonly table: string;
   readonly events: number;
   readonly committed: number;
   readonly quarantined: number;
+  /** Received in the last 24 hours. */
+  readonly lately: number;
   /** The last minute in which one was received. */
   readonly lastAtMs: number;
 };
@@ -235,9 +239,11 @@ export interface ParkedEvents {
 export interface Books {
   /** Whether the ledger, the tables and the quarantine say the same. */
   audit(): Promise<Remainder>;
-  /** Merges what was appended; older minutes become days. @throws as `commit` */
-  compact(nowMs: number): Promise<void>;
-  keyUsage(): Promise<readonly KeyUsage[]>;
+  /** Merges what was appended, if it is much; older minutes become days. @throws as `commit` */
+  compact(nowMs: number, linesMin?: number): Promise<void>;
+  keyUsage(nowMs: number): Promise<readonly KeyUsage[]>;
+  /** How far the clocks of senders are off, by key and bucket, in the last days. */
+  skew(): Promise<readonly Omit<SkewCount, 'day'>[]>;
   /** Replaces the events that `millrace.ledger` shows as waiting: they are in the log only. */
   setWaiting(rows: readonly (Receipt & Account & { readonly events: number })[]): Promise<void>;
 }
