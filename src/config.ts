@@ -111,10 +111,10 @@ export const settings = {
   guide: setting(flag.default(false), 'make a first key if there is none, and say what to do next'),
   database: setting(
     text.optional(),
-    "database (of a key: that it may write to; '*' in it stands for any characters)",
+    "database the key may write to; '*' in it stands for any characters",
     'DB',
   ),
-  table: setting(text.optional(), "table (of a key: the same way; '*' for any)", 'TABLE'),
+  table: setting(text.optional(), "table the key may write to, the same way; '*' for any", 'TABLE'),
   reason: setting(text.optional(), 'why events are in quarantine, like unknown_key', 'REASON'),
   key: setting(text.optional(), 'id or name of a key, or how its fingerprint begins', 'KEY'),
   since: setting(text.optional(), 'received since then, like 2026-11-23T12:00Z or 90m', 'TIME'),

@@ -1,5 +1,6 @@
 /**
- * The operator's door: health, metrics, status, flush and queries, as JSON over HTTP.
+ * The operator's door: health, metrics, status, flush, queries and operations (`operations.ts`), as
+ * JSON over HTTP. The same operations work on a closed data directory.
  *
  * Promises
  *  1. It listens on loopback only, and answers only requests that were addressed to loopback, so

@@ -12,6 +12,8 @@ import {
 type Options<N extends SettingName> = {
   readonly summary: string;
   readonly settings: readonly N[];
+  /** What a setting means here, where it is not what it means elsewhere. */
+  readonly help?: Readonly<Partial<Record<SettingName, string>>>;
   /** Positional arguments as commander writes them, for example `<id> [sql]`. */
   readonly argument?: string;
   /** Lines of examples, without the program's name. */
@@ -29,7 +31,8 @@ export function defineCommand<N extends SettingName>(name: string, options: Opti
     const fallback = schema.safeParse(undefined).data;
     const isSilent = fallback === undefined || fallback === false || Array.isArray(fallback);
     const shown = isSilent ? '' : ` (default: ${fallback})`;
-    command.addOption(new Option(flagOf(setting) + value, help + shown));
+    const text = options.help?.[setting] ?? help;
+    command.addOption(new Option(flagOf(setting) + value, text + shown));
   }
   const examples = options.examples.map((line) => `  ${invocation()} ${line}`).join('\n');
   command.addHelpText('after', `\nExamples:\n${examples}`);

@@ -8,11 +8,17 @@ import { timeOf } from './input.ts';
 import { bytes, count, table, timeText } from './render.ts';
 
 const filters = ['reason', 'key', 'database', 'table', 'since', 'until'] as const;
+const help = {
+  database: 'events that were meant for this database',
+  table: 'events that were meant for this table',
+  all: 'all events',
+};
 type Given = Values<(typeof filters)[number]>;
 
 const list = defineCommand('list', {
   summary: 'whose events are in quarantine, where they were meant to go, and why they did not',
   settings: [...filters, 'data', 'json'],
+  help,
   examples: ['quarantine list', 'quarantine list --reason unknown_key --since 24h'],
   run: async ({ data, json, ...given }) => {
     const groups = await operate(data, 'quarantine/list', filterOf(given));
@@ -57,6 +63,7 @@ const show = defineCommand('show', {
 const replay = defineCommand('replay', {
   summary: 'load events of the quarantine again, as if they came now; none is stored twice',
   settings: [...filters, 'dryRun', 'data', 'json'],
+  help,
   argument: '[receipt]',
   examples: [
     'quarantine replay --dry-run',
@@ -73,6 +80,7 @@ const replay = defineCommand('replay', {
 const drop = defineCommand('drop', {
   summary: 'remove events from the quarantine for good; the ledger counts them as dropped',
   settings: [...filters, 'all', 'dryRun', 'data', 'json'],
+  help,
   argument: '[receipt]',
   examples: ['quarantine drop --reason unknown_key --until 30d --dry-run', 'quarantine drop --all'],
   run: async ({ data, json, all, dryRun, ...given }, receipt) => {

@@ -14,6 +14,6 @@
  *
  * Limits: `bodyBytesMax`, `batchBodyBytesMax`, `headerBytesMax`, `headersMax`, `headersTimeoutMs`,
  * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `bodyBytesInFlightMax`,
- * `http2StreamsMax`, `http2SessionMebibytesMax`.
+ * `http2StreamsMax`, `http2SessionMebibytesMax`, `preferWaitMax`, `preferWaitersMax`.
  */
 export { Edge, type EdgeOptions } from './edge.ts';

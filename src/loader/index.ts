@@ -7,6 +7,8 @@
  *     by its id, is counted instead; another event with its id goes to quarantine.
  *  2. One event never holds up, fails or changes another.
  *  3. A segment is dropped only after the store's transaction holds the cursor behind it.
+ *  4. Events in quarantine become rows when their key may write them, or by a replay: each once.
+ *  5. The books are checked: what the edges say they synced, what was read, and what is stored.
  *
  * Invariants
  *  1. Nothing is read beyond the durable offset that the edge has reported.
@@ -14,7 +16,8 @@
  *  3. A batch that failed is read anew; nothing of it is remembered.
  *
  * Limits: `batchBytesMax`, `loadEveryMs`, `loadRetryMsMax`, `columnsMax`, `tablesMax`, `idsKeptMs`,
- * `alarmLinesMax`.
+ * `alarmLinesMax`, `webhooksMax`, `marksMax`, `waitingBytesMax`, `housekeepingEveryMs`,
+ * `auditEveryMs`.
  */
 export { keyReasons } from './alarm.ts';
 export { Loader, type LoaderOptions } from './loader.ts';

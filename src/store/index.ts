@@ -2,8 +2,8 @@
  * Rows kept: DuckDB, with tables that grow as events need.
  *
  * Promises
- *  1. `commit` makes rows, quarantine, ids and cursors of a batch visible and durable together, or
- *     nothing of them.
+ *  1. `commit` makes rows, quarantine, ids, ledger and cursors of a batch visible and durable
+ *     together, or nothing of them. So does every other change: of a type, of the quarantine.
  *  2. A table is a view `database.table`; what it is made of can change without its readers.
  *  3. Users' SQL reads; it cannot write, load, configure or reach a file outside the store.
  *
@@ -11,8 +11,10 @@
  *  1. Cursors never go back.
  *  2. The schema in memory is what the last committed transaction holds.
  *  3. Every line of a batch holds only columns of its table, each of a type that fits.
+ *  4. The counts of `mr.ledger`, summed up by account, are the rows and the quarantine.
  *
- * Limits: `columnsMax`, `tablesMax`, `idsKeptMs`, `forgetIdsEveryMs`.
+ * Limits: `columnsMax`, `tablesMax`, `idsKeptMs`, `forgetIdsEveryMs`, `--quarantine-bytes`,
+ * `--quarantine-days`, `ledgerMinutesKept`, `skewDaysKept`.
  */
 export { type DuckReader, type Plain, type RowSet } from './duckdb.ts';
 export {
