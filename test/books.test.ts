@@ -295,7 +295,7 @@ describe('a column that gets another type', () => {
   ].flatMap((some) => some.split(' '));
   const types = ['BIGINT', 'DOUBLE', 'BOOLEAN', 'VARCHAR', 'JSON'] as const;
 
-  /** What a value means, whatever its type is: numbers and texts of the same digits are the same. */
+  /** What a value means, whatever its type: a number and a text of its digits are the same. */
   const meaning = (text: string): string => {
     const value: unknown = JSON.parse(text);
     if (typeof value === 'object') return text;
