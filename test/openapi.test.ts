@@ -155,7 +155,8 @@ async function expectDocumented(
     expect(Object.keys(headers)).toContain(required);
   }
   const documented = Object.keys(headers).map((header) => header.toLowerCase());
-  for (const rare of ['set-cookie', 'location', 'retry-after', 'x-millrace-warning']) {
+  const rares = ['set-cookie', 'location', 'retry-after', 'x-millrace-warning'];
+  for (const rare of [...rares, 'x-millrace-receipt']) {
     if (answer.headers.has(rare)) expect(documented).toContain(rare);
   }
   const body = await answer.text();

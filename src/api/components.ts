@@ -55,6 +55,13 @@ const parameters: Record<string, Parameter> = {
     description: 'How the body is compressed. Limits of size are those of the body after decoding.',
     schema: { type: 'string', enum: ['identity', 'gzip', 'x-gzip', 'deflate', 'br', 'zstd'] },
   },
+  prefer: {
+    name: 'Prefer',
+    in: 'header',
+    description: `\`wait=N\`: the answer waits until the events are queryable, N seconds at most, \
+and ${limits.preferWaitMax} in any case. \`X-Millrace-State\` then says what has become of them.`,
+    schema: { type: 'string', examples: ['wait=5'] },
+  },
   idempotencyKey: {
     name: 'Idempotency-Key',
     in: 'header',
@@ -269,6 +276,18 @@ const headers: Record<string, Header> = {
   Location: { description: 'Where `td_redirect` leads.', schema: { ...text, format: 'uri' } },
   'X-Millrace-Warning': { description: 'Why `td_redirect` was not followed.', schema: text },
   'Set-Cookie': { description: 'The cookie that keeps the id.', schema: text },
+  'X-Millrace-Receipt': {
+    description: 'The `_receipt` of the event; with `+` and a number, of all of the request.',
+    schema: { ...text, pattern: '^\\d+-\\d{15}(\\+\\d+)?$' },
+  },
+  'Preference-Applied': {
+    description: 'Only where the request says `Prefer: wait=N`.',
+    schema: { ...text, const: 'wait' },
+  },
+  'X-Millrace-State': {
+    description: 'Beside `Preference-Applied`: what has become of the events.',
+    schema: { ...text, pattern: '^(queryable|quarantined; reason=[a-z_,]+|durable)$' },
+  },
   'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer' } },
   'WWW-Authenticate': { description: 'How a key is sent.', schema: { ...text, const: 'TD1' } },
 };

@@ -2,7 +2,7 @@ import { assert } from '../base/index.ts';
 import { type Route, type RouteName, routes } from '../wire/index.ts';
 import { batches } from './batches.ts';
 import { components } from './components.ts';
-import { type Described, type DescribedMethods, media, paragraphs } from './described.ts';
+import { type Described, type DescribedMethods, header, media, paragraphs } from './described.ts';
 import {
   count,
   type Document,
@@ -126,6 +126,7 @@ function pathItem(route: Route, path: string): PathItem {
 function operation(one: Described, path: string, { name, bodyBytesMax }: Route): Operation {
   const words = one.paths[path];
   assert(words, 'every path of a route is described');
+  const stores = !['global_id', 'ssc', 'debug', 'mock'].includes(name);
   const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, parameter = '']) => parameter);
   return {
     operationId: words.id,
@@ -137,10 +138,24 @@ function operation(one: Described, path: string, { name, bodyBytesMax }: Route):
       // The mock is the only route that does not look at its names.
       ...inPath.map((parameter) => ref('parameters', pathParameter(parameter, name === 'mock'))),
       ...one.parameters.map((parameter) => ref('parameters', parameter)),
+      ...(stores ? [ref('parameters', 'prefer')] : []),
     ],
     ...(one.body ? { requestBody: limited(one.body, bodyBytesMax) } : {}),
-    responses: { ...one.answers, ...refusalsOf(one.refusals) },
+    responses: {
+      ...(stores ? withReceipts(one.answers) : one.answers),
+      ...refusalsOf(one.refusals),
+    },
   };
+}
+
+/** What is stored is answered with its receipt. */
+function withReceipts(answers: Described['answers']): Described['answers'] {
+  const names = ['X-Millrace-Receipt', 'Preference-Applied', 'X-Millrace-State'];
+  const receipts = Object.assign({}, ...names.map(header)) as ReturnType<typeof header>;
+  const all = Object.entries(answers).map(([status, answer]) => {
+    return [status, { ...answer, headers: { ...answer.headers, ...receipts } }] as const;
+  });
+  return Object.fromEntries(all);
 }
 
 function limited(body: RequestBody, bytesMax: number): RequestBody {
