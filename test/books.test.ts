@@ -142,7 +142,9 @@ describe('what changes between the answer and the table', () => {
     expect(await line.rows('SELECT id FROM shop.orders')).toEqual([[4]]);
     await line.reopen();
     const report = { events: 2, rows: 2, repeats: 0, stay: {} };
-    expect(await line.loader.replay({ reason: 'id_reused' }, false)).toMatchObject({ events: 0 });
+    expect(await line.loader.replay({ reasons: ['id_reused'] }, false)).toMatchObject({
+      events: 0,
+    });
     expect(await line.loader.replay({}, true)).toEqual(report);
     expect(await reasons()).toHaveLength(2);
     expect(await line.loader.replay({}, false)).toEqual(report);
@@ -171,7 +173,7 @@ describe('the quarantine', () => {
     await open();
     for (const key of ['one', 'one', 'two']) await line.append('{}', { key });
     await line.flush();
-    const [group] = await line.store.parked.groups({});
+    const [group] = await line.store.parked.groups({}, 1);
     const fingerprints = [group?.fingerprint.slice(0, 12) ?? ''];
     const count = group?.events ?? 0;
     expect(await line.store.parked.drop({ fingerprints })).toBe(count);

@@ -3,7 +3,7 @@ import { fault, limits, type Mark, systemClock, type Watermark } from '../base/i
 import { columnName, type Member, membersOf, parseReceipt } from '../event/index.ts';
 import { listKeys } from '../keys/index.ts';
 import type { Loader } from '../loader/index.ts';
-import type { ColumnStatus, KeyUsage, ParkedFilter, ParkedGroup } from '../store/index.ts';
+import type { ColumnStatus, KeyUsage, ParkedFilter } from '../store/index.ts';
 import type { Found, QuarantineRow, Retyped, Store } from '../store/index.ts';
 import type { EdgeReport } from '../supervise/index.ts';
 
@@ -55,7 +55,7 @@ export type ColumnReport = ColumnStatus & {
 /** What an operator can do, by path; the same over HTTP and on a closed data directory. */
 export const operations = {
   'quarantine/list': operation(filterSchema, async (place, filter) => {
-    return place.store.parked.groups(await parkedFilter(place, filter));
+    return place.store.parked.groups(await parkedFilter(place, filter), limits.parkedGroupsMax);
   }),
   'quarantine/show': operation(z.strictObject({ receipt: z.string() }), showParked),
   'quarantine/replay': operation(chosenSchema, async (place, { dryRun, ...filter }) => {
@@ -96,10 +96,11 @@ function operation<S extends z.ZodType, R>(
 
 async function parkedFilter(
   { dataDirectory }: Workplace,
-  { key, since, until, receipt, ...names }: z.output<typeof filterSchema>,
+  { reason, key, since, until, receipt, ...names }: z.output<typeof filterSchema>,
 ): Promise<ParkedFilter> {
   return {
     ...names,
+    ...(reason === undefined ? {} : { reasons: [reason] }),
     ...(key === undefined ? {} : { fingerprints: await fingerprintsOf(dataDirectory, key) }),
     ...(since === undefined ? {} : { sinceMs: Date.parse(since) }),
     ...(until === undefined ? {} : { untilMs: Date.parse(until) }),
@@ -135,13 +136,12 @@ async function showParked(
 async function dropParked(
   place: Workplace,
   { dryRun, ...given }: z.output<typeof chosenSchema>,
-): Promise<{ readonly events: number; readonly groups: readonly ParkedGroup[] }> {
+): Promise<{ readonly events: number }> {
   const { store, loader } = place;
   const filter = await parkedFilter(place, given);
   return loader.exclusive(async () => {
-    const groups = await store.parked.groups(filter);
-    const found = groups.reduce((sum, { events }) => sum + events, 0);
-    return { events: dryRun ? found : await store.parked.drop(filter), groups };
+    const { parked } = store;
+    return { events: await (dryRun ? parked.matching(filter) : parked.drop(filter)) };
   });
 }
 

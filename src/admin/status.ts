@@ -73,17 +73,12 @@ export async function readStatus(
     quarantinedEvents: await store.parked.count(),
     ledger: remainder,
     completeTo: completeTo(loader.watermark().toMs),
-    authFailures: await authFailures(store),
+    authFailures: await store.parked.groups({ reasons: keyReasons }, authFailuresMax),
     ...(await keysStatus(dataDirectory, nowMs)),
   };
 }
 
 const authFailuresMax = 20;
-
-async function authFailures(store: Store): Promise<readonly ParkedGroup[]> {
-  const groups = await store.parked.groups({});
-  return groups.filter(({ reason }) => keyReasons.includes(reason)).slice(0, authFailuresMax);
-}
 
 /** An operator who looks because the keys are broken must see the rest. */
 async function keysStatus(

@@ -109,6 +109,8 @@ export const limits = Object.freeze({
 
   /** What is left of the events of a reason when they are too many bytes (`--quarantine-bytes`). */
   quarantineKeptShare: 0.9,
+  /** Groups of events in quarantine (reason, key, table) that are looked at or shown at once. */
+  parkedGroupsMax: 1_000,
   /** Lines of the ledger below which they are not merged. */
   ledgerLinesMin: 10_000,
   /** Minutes for which the ledger has lines of their own. Beyond: a line a day. */

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import type { OperationResult, QuarantineFilter } from '../admin/index.ts';
-import { fault, systemClock } from '../base/index.ts';
+import { fault, limits, systemClock } from '../base/index.ts';
 import { invocation, type Values } from '../config.ts';
 import { defineCommand } from './command.ts';
 import { operate } from './door.ts';
@@ -35,6 +35,8 @@ const list = defineCommand('list', {
       timeText(group.lastAtMs),
     ]);
     console.log(table(headings, rows));
+    if (groups.length >= limits.parkedGroupsMax)
+      console.log('These are the latest; there are more.');
   },
 });
 

@@ -29,9 +29,6 @@ type Parts = {
   readonly onFatal: (error: unknown) => void;
 };
 
-/** Senders and tables whose events are adopted at once. */
-const adoptedAtOnce = 200;
-
 /**
  * What is done again and again beside loading: events in quarantine are adopted by keys that
  * allow them now; what is too old or too much there goes; the books are checked and kept short.
@@ -98,11 +95,12 @@ export class Keeper {
     await keys.refresh();
     const { version } = keys;
     if (version === this.#adoptedVersion) return;
-    const groups = await store.parked.groups({});
-    const allowed = groups.filter((group) => keyReasons.includes(group.reason) && this.#may(group));
-    for (let at = 0; at < allowed.length; at += adoptedAtOnce) {
-      if (this.#timer === undefined) return;
-      const among = allowed.slice(at, at + adoptedAtOnce);
+    // Of keys that nobody made there may be any number: they are not looked at.
+    const known = keys.all().map(({ fingerprint }) => fingerprint);
+    let groups = await store.parked.groupsOf(known);
+    for (; groups.length > 0; groups = await store.parked.groupsOf(known, groups.at(-1))) {
+      const among = groups.filter((group) => keyReasons.includes(group.reason) && this.#may(group));
+      if (among.length === 0) continue;
       const report = await loader.replay({ among }, false);
       logger.info(report, 'events in quarantine were adopted: their keys allow them now');
     }

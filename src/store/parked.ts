@@ -5,7 +5,7 @@ import { parkedOverheadBytes } from './catalog.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
 import { receiptParts } from './receipts.ts';
 import type { ParkedEvents, ParkedFilter, ParkedGroup, QuarantineReason } from './types.ts';
-import type { QuarantineRow } from './types.ts';
+import type { ParkedSource, QuarantineRow } from './types.ts';
 
 type Row = Readonly<Record<string, Plain>>;
 
@@ -13,6 +13,7 @@ type Row = Readonly<Record<string, Plain>>;
 const chunkEventsMax = 20_000;
 const order = 'received_at, receipt';
 const dayMs = 86_400_000;
+const sourceColumns = 'reason, key_fingerprint, "database", "table"';
 
 /** How much of each reason stays in quarantine, and how long. */
 export type Kept = { readonly quarantineBytes: number; readonly quarantineDays: number };
@@ -48,13 +49,30 @@ export class Parked implements ParkedEvents {
     return Number(rows[0]?.n);
   }
 
-  async groups(filter: ParkedFilter): Promise<readonly ParkedGroup[]> {
+  async matching(filter: ParkedFilter): Promise<number> {
+    const sql = `SELECT count(*) AS n FROM mr.parked WHERE ${conditionOf(filter)}`;
+    return Number((await this.#reader.all(sql))[0]?.n);
+  }
+
+  groups(filter: ParkedFilter, groupsMax: number): Promise<readonly ParkedGroup[]> {
+    const latest = `last_ms DESC, ${sourceColumns}`;
+    return this.#groups(conditionOf(filter), latest, groupsMax);
+  }
+
+  groupsOf(fingerprints: readonly string[], after?: ParkedSource): Promise<readonly ParkedGroup[]> {
+    if (fingerprints.length === 0) return Promise.resolve([]);
+    const behind = after ? `(${sourceColumns}) > ${sourceValues(after)}` : 'true';
+    const condition = `key_fingerprint IN (${fingerprints.map(quoted).join(', ')}) AND ${behind}`;
+    return this.#groups(condition, sourceColumns, limits.parkedGroupsMax);
+  }
+
+  async #groups(condition: string, order: string, groupsMax: number) {
     const rows = await this.#reader.all(`
-      SELECT reason, key_fingerprint, key_id, "database", "table", count(*) AS events,
+      SELECT ${sourceColumns}, any_value(key_id) AS key_id, count(*) AS events,
         sum(bytes)::BIGINT AS bytes, epoch_ms(min(received_at)) AS first_ms,
         epoch_ms(max(received_at)) AS last_ms
-      FROM mr.parked WHERE ${conditionOf(filter)} GROUP BY ALL
-      ORDER BY last_ms DESC, key_fingerprint, "database", "table", reason`);
+      FROM mr.parked WHERE ${condition} GROUP BY ${sourceColumns}
+      ORDER BY ${order} LIMIT ${groupsMax}`);
     return rows.map((row) => ({
       ...sourceOf(row),
       keyId: row.key_id as string,
@@ -187,9 +205,9 @@ function sourceOf(row: Row) {
 
 /** @param filter holds only numbers, and texts that came from people. */
 function conditionOf(filter: ParkedFilter): string {
-  const { reason, fingerprints, database, table, sinceMs, untilMs, receipt, among } = filter;
+  const { reasons, fingerprints, database, table, sinceMs, untilMs, receipt, among } = filter;
   const parts = ['true'];
-  if (reason !== undefined) parts.push(`reason = ${quoted(reason)}`);
+  if (reasons) parts.push(`reason IN (${reasons.map(quoted).join(', ')})`);
   if (fingerprints) {
     const ones = fingerprints.map((one) => `starts_with(key_fingerprint, ${quoted(one)})`);
     parts.push(`(${['false', ...ones].join(' OR ')})`);
@@ -200,13 +218,14 @@ function conditionOf(filter: ParkedFilter): string {
   if (untilMs !== undefined) parts.push(`received_at < make_timestamp_ms(${untilMs})`);
   if (receipt) parts.push(`receipt = ${receiptNumber(receipt.shard, receipt.offset)}`);
   if (among) {
-    const sources = among.map((source) => {
-      const { fingerprint: whole, database: inside, table: name } = source;
-      return `(${[source.reason, whole, inside, name].map(quoted).join(', ')})`;
-    });
-    parts.push(`(reason, key_fingerprint, "database", "table") IN (${sources.join(', ')})`);
+    parts.push(`(${sourceColumns}) IN (${among.map(sourceValues).join(', ')})`);
   }
   return parts.join(' AND ');
+}
+
+/** In the order of `sourceColumns`. */
+function sourceValues({ reason, fingerprint, database, table }: ParkedSource): string {
+  return `(${[reason, fingerprint, database, table].map(quoted).join(', ')})`;
 }
 
 function quoted(text: string): string {

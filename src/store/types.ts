@@ -113,7 +113,7 @@ export type SkewCount = {
 
 /** Which events of the quarantine are meant; nothing given means all. */
 export type ParkedFilter = {
-  readonly reason?: string | undefined;
+  readonly reasons?: readonly string[] | undefined;
   /** Fingerprints, or how they begin; hexadecimal. */
   readonly fingerprints?: readonly string[] | undefined;
   readonly database?: string | undefined;
@@ -226,7 +226,15 @@ export type Remainder = { readonly events: number; readonly where: readonly stri
 /** The quarantine. Whoever changes it does nothing else with the store at the same time. */
 export interface ParkedEvents {
   count(): Promise<number>;
-  groups(filter: ParkedFilter): Promise<readonly ParkedGroup[]>;
+  /** Whose events there are, the latest first, so many groups at most. */
+  groups(filter: ParkedFilter, groupsMax: number): Promise<readonly ParkedGroup[]>;
+  /**
+   * The same of whole fingerprints alone, in an order of their own: the next ones after some, and
+   * none when there are no more.
+   */
+  groupsOf(fingerprints: readonly string[], after?: ParkedSource): Promise<readonly ParkedGroup[]>;
+  /** How many events a filter means. */
+  matching(filter: ParkedFilter): Promise<number>;
   /** The next events in the order of their receipt, about `limits.batchBytesMax` of them. */
   next(filter: ParkedFilter, after?: QuarantineRow): Promise<readonly QuarantineRow[]>;
   /** Removes events for good. @returns how many. @throws as `commit` */
