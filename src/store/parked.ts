@@ -66,13 +66,13 @@ export class Parked implements ParkedEvents {
     return this.#groups(condition, sourceColumns, limits.parkedGroupsMax);
   }
 
-  async #groups(condition: string, order: string, groupsMax: number) {
+  async #groups(condition: string, by: string, groupsMax: number) {
     const rows = await this.#reader.all(`
       SELECT ${sourceColumns}, any_value(key_id) AS key_id, count(*) AS events,
         sum(bytes)::BIGINT AS bytes, epoch_ms(min(received_at)) AS first_ms,
         epoch_ms(max(received_at)) AS last_ms
       FROM mr.parked WHERE ${condition} GROUP BY ${sourceColumns}
-      ORDER BY ${order} LIMIT ${groupsMax}`);
+      ORDER BY ${by} LIMIT ${groupsMax}`);
     return rows.map((row) => ({
       ...sourceOf(row),
       keyId: row.key_id as string,
