@@ -155,6 +155,17 @@ describe('what changes between the answer and the table', () => {
     expect(await line.store.books.audit()).toEqual({ events: 0, where: [] });
   });
 
+  test('an id that a dropped table had is new to the next one', async () => {
+    await open();
+    const parts = { context: { idempotencyKey: 'once' } };
+    await line.submit([{ bodies: ['{"id":1}'] }], parts);
+    await line.flush();
+    await line.loader.dropTable('shop', 'orders', new Map([[0, line.log.mark]]));
+    for (let count = 0; count < 2; count += 1) await line.submit([{ bodies: ['{"id":1}'] }], parts);
+    await line.flush();
+    expect(await line.rows(ledger)).toEqual([['shop', 'orders', 3, 1, 0, 1, 0, 1]]);
+  });
+
   test('a key that is revoked or narrowed: events are in quarantine, with the reason', async () => {
     await open();
     const narrowed = await createKey(line.data, { database: 'shop' }, randomIds, 0);

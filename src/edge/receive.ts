@@ -111,7 +111,7 @@ export class Receiver {
     const record = encodeSubmission({ ...submission, context });
     const offset = await this.#store(submission, record);
     const headers = [...outcome.answer.headers];
-    headers.push(['X-Millrace-Receipt', receiptOf(record, this.#parts.shard, offset)]);
+    headers.push(['X-Millrace-Receipt', receiptOf(submission, record, this.#parts.shard, offset)]);
     const waitMs = preferredWaitMs(request.headers.prefer);
     if (waitMs > 0) {
       const tables = submission.groups.map(({ database, table }) => `${database}.${table}`);

@@ -53,12 +53,16 @@ export function encodeSubmission(submission: Submission): Buffer {
 }
 
 /** The receipt of a record: of its event, if it holds one; else of all that lie in its bytes. */
-export function receiptOf(bytes: Buffer, shard: number, offset: number): string {
-  const events = decodeSubmission(bytes);
-  const [first] = events;
-  assert(first, 'a record holds an event');
-  if (events.length === 1) return receiptText(shard, offset + first.at);
-  return `${receiptText(shard, offset)}+${bytes.length}`;
+export function receiptOf(
+  { groups }: Submission,
+  bytes: Buffer,
+  shard: number,
+  offset: number,
+): string {
+  const [body, second] = groups.flatMap(({ bodies }) => bodies.slice(0, 2));
+  if (second || !body) return `${receiptText(shard, offset)}+${bytes.length}`;
+  const at = bytes[0] === single ? 0 : bytes.length - body.length - lengthBytes;
+  return receiptText(shard, offset + at);
 }
 
 /** The events of a record of the log; their bodies are views into `bytes`. */

@@ -119,11 +119,16 @@ export class Batch {
       this.#dropRefusal(source) ??
       this.#attempt(() => {
         const record = readRecord(postback);
-        const id = record.id === undefined ? {} : { id: eventId(postback, record.id) };
-        draft = { source, record, ...id };
+        draft = { source, record, ...this.#idOf(postback, record) };
       });
     if (reason !== undefined) this.#park(source, reason);
     return draft;
+  }
+
+  #idOf(postback: Postback, { id }: EventRecord): Pick<Draft, 'id'> {
+    if (id === undefined) return {};
+    const { database, table } = postback;
+    return { id: eventId(postback, this.#store.incarnation(database, table), id) };
   }
 
   /** What was acknowledged before its table was dropped is no row of a new one by itself. */

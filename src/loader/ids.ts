@@ -2,9 +2,9 @@ import { hash } from 'node:crypto';
 import type { Postback } from '../event/index.ts';
 import type { EventId } from '../store/index.ts';
 
-/** An event's id within its table, as the store keeps it. */
-export function eventId({ database, table }: Postback, id: string): EventId {
-  const bytes = hash('sha256', `${database}.${table}\0${id}`, 'buffer');
+/** An event's id within its table, as the store keeps it. @param incarnation of the table. */
+export function eventId({ database, table }: Postback, incarnation: string, id: string): EventId {
+  const bytes = hash('sha256', `${database}.${table}${incarnation}\0${id}`, 'buffer');
   return { high: bytes.readBigInt64BE(0), low: bytes.readBigInt64BE(8) };
 }
 

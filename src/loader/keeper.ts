@@ -1,11 +1,4 @@
-import {
-  type Clock,
-  isFault,
-  limits,
-  type Logger,
-  messageOf,
-  type Metrics,
-} from '../base/index.ts';
+import { type Clock, limits, type Logger, messageOf, type Metrics } from '../base/index.ts';
 import type { KeyRing } from '../keys/index.ts';
 import type { ParkedFilter, ParkedGroup, Remainder, Store } from '../store/index.ts';
 import { keyReasons } from './alarm.ts';
@@ -26,7 +19,6 @@ type Parts = {
   };
   /** Events by which the edges and the loader differ. */
   readonly missing: () => number;
-  readonly onFatal: (error: unknown) => void;
 };
 
 /**
@@ -40,6 +32,9 @@ export class Keeper {
   /** The set of keys that the quarantine was last looked through with; none yet. */
   #adoptedVersion = -1;
   #auditedAtMs = 0;
+  /** Events that went and were not spoken of yet, and when they last were. */
+  #expired = 0;
+  #saidAtMs = 0;
   /** Said once, not every second. */
   #failure = '';
   #remainder: Remainder = { events: 0, where: [] };
@@ -70,12 +65,12 @@ export class Keeper {
   }
 
   async #work(): Promise<void> {
-    const { loader, store, clock, logger, onFatal } = this.#parts;
+    const { loader, store, clock, logger } = this.#parts;
     try {
       await this.#adopt();
       this.#failure = '';
-      const expired = await loader.exclusive(() => store.parked.expire(clock.nowMs()));
-      if (expired > 0) logger.warn({ expired }, 'quarantine: the oldest events went, see limits');
+      this.#expired += await loader.exclusive(() => store.parked.expire(clock.nowMs()));
+      this.#sayExpired();
       // The clock may have been set back.
       if (Math.abs(clock.nowMs() - this.#auditedAtMs) < limits.auditEveryMs) return;
       await loader.exclusive(() => this.#audit());
@@ -85,8 +80,16 @@ export class Keeper {
       const seen = messageOf(error);
       if (seen !== this.#failure) logger.error({ error: seen }, 'housekeeping fails; tried again');
       this.#failure = seen;
-      if (isFault(error, 'STORE_INVALID')) onFatal(error);
     }
+  }
+
+  #sayExpired(): void {
+    const { clock, logger } = this.#parts;
+    const isDue = Math.abs(clock.nowMs() - this.#saidAtMs) >= limits.alarmEveryMs;
+    if (this.#expired === 0 || !isDue) return;
+    logger.warn({ expired: this.#expired }, 'the oldest events of the quarantine went');
+    this.#expired = 0;
+    this.#saidAtMs = clock.nowMs();
   }
 
   /** Loads what is in quarantine because of its key, and would not be with the keys of now. */

@@ -110,25 +110,29 @@ export class Loader {
    */
   flush(marks: ReadonlyMap<number, Mark>): Promise<void> {
     for (const [shard, mark] of marks) this.durable(shard, mark);
-    return this.#reached(new Map([...marks].map(([shard, { offset }]) => [shard, offset])));
+    const targets = new Map([...marks].map(([shard, { offset }]) => [shard, offset]));
+    return new Promise((resolve, reject) => this.#wait({ targets, resolve, reject }));
   }
 
   /** Whether all before an offset of a shard is in the store, within some time. */
-  async waitFor(shard: number, offset: number, waitMs: number): Promise<boolean> {
-    const stop = new AbortController();
-    const late = sleep(waitMs, stop.signal).then(() => false);
-    const reached = this.#reached(new Map([[shard, offset]])).then(() => true);
-    const isThere = await Promise.race([reached.catch(() => false), late]);
-    stop.abort();
-    return isThere;
+  waitFor(shard: number, offset: number, waitMs: number): Promise<boolean> {
+    const targets = new Map([[shard, offset]]);
+    return new Promise((resolve) => {
+      const waiter = { targets, resolve: () => end(true), reject: () => end(false) };
+      const late = setTimeout(() => end(false), waitMs);
+      const end = (isThere: boolean) => {
+        clearTimeout(late);
+        this.#waiters = this.#waiters.filter((other) => other !== waiter);
+        resolve(isThere);
+      };
+      this.#wait(waiter);
+    });
   }
 
-  #reached(targets: ReadonlyMap<number, number>): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ targets, resolve, reject });
-      this.#answerWaiters();
-      this.#wake();
-    });
+  #wait(waiter: Waiter): void {
+    this.#waiters.push(waiter);
+    this.#answerWaiters();
+    this.#wake();
   }
 
   /**
@@ -138,8 +142,11 @@ export class Loader {
   exclusive<T>(work: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#isClosing) return reject(fault('LOG_CLOSED'));
-      const run = () => work().then(resolve, reject);
-      this.#jobs.push(run);
+      const fail = (error: unknown) => {
+        reject(error);
+        if (isFault(error, 'STORE_INVALID')) this.#options.onFatal(error);
+      };
+      this.#jobs.push(() => work().then(resolve, fail));
       this.#wake();
     });
   }

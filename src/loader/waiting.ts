@@ -24,9 +24,8 @@ export async function waitingIn(
         for (const { offset, record } of records) rows.push(...linesOf({ shard, offset }, record));
         at = next;
       }
-    } catch (error) {
-      // What the loader has dropped meanwhile does not wait any more.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    } catch {
+      // Dropped meanwhile, or not to be read: it is not shown, and the loader says why.
     } finally {
       await beside.close();
     }

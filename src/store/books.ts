@@ -51,7 +51,8 @@ export class DuckBooks implements Books {
   async drop(database: string, table: string): Promise<void> {
     await this.#writer.run(`INSERT INTO mr.ledger
       SELECT ${account}, 0, -sum(committed), 0, 0, 0, sum(committed) FROM mr.ledger
-      WHERE "database" = '${database}' AND "table" = '${table}' GROUP BY ALL`);
+      WHERE "database" = '${database}' AND "table" = '${table}'
+      GROUP BY ${account} HAVING sum(committed) <> 0`);
   }
 
   async audit(): Promise<Remainder> {

@@ -97,6 +97,11 @@ export class DuckWriter {
     return reader.convertRowObjects(plain);
   }
 
+  /** Rows as they come; nothing else may use the connection meanwhile. */
+  async *stream(sql: string): AsyncGenerator<readonly (readonly Plain[])[]> {
+    yield* rowsOf(await this.#connection.stream(sql));
+  }
+
   /** Appends rows to a table, as part of the open transaction, if there is one. */
   async append(
     schema: string,

@@ -280,12 +280,13 @@ class DuckStore implements Store {
     column: string,
     conversion: Conversion,
   ): Promise<void> {
-    const { writer, looker } = this.#parts;
+    const { writer, duck } = this.#parts;
     const table = this.#stored(database, name);
     const path = this.#stagingPath();
-    const after = await writer.transact(() => {
-      return retype(writer, looker, table, column, conversion, path);
-    });
+    const reader = await duck.connect();
+    const after = await writer
+      .transact(() => retype(writer, reader, table, column, conversion, path))
+      .finally(() => reader.close());
     this.#tables.set(tableKey(database, name), after);
     await this.#settle();
   }
@@ -303,6 +304,11 @@ class DuckStore implements Store {
     this.#tables.delete(tableKey(database, table));
     catalog.dropped.set(tableKey(database, table), new Map(before));
     await this.#settle();
+  }
+
+  incarnation(database: string, table: string): string {
+    const shards = this.#parts.catalog.dropped.get(tableKey(database, table));
+    return shards ? [...shards].join(' ') : '';
   }
 
   droppedBefore(database: string, table: string, shard: number): number {

@@ -4,10 +4,8 @@ import { receiptNumber } from '../event/index.ts';
 import { insertColumns, nowSql, type StoredTable, viewSql } from './catalog.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
 import { receiptSql } from './receipts.ts';
-import type { Cell, ColumnStatus, ColumnType, Conversion, Found, TableSchema } from './types.ts';
+import type { ColumnStatus, ColumnType, Conversion, Found, TableSchema } from './types.ts';
 
-/** Rows of a table that are changed at once. */
-const chunkRows = 20_000;
 /** Tables that are searched for a receipt at once. */
 const searchedAtOnce = 50;
 
@@ -99,22 +97,20 @@ async function* changedCells(
   conversion: Conversion,
 ): AsyncGenerator<string> {
   const value = jsonTextSql(`"${name}"`, type);
-  for (let after = '-1'; ; ) {
-    const rows = await reader.all(`
-      SELECT _receipt::VARCHAR AS receipt, ${value} AS value, _rescued_data AS rescued
-      FROM ${hot} WHERE _receipt > ${after} AND ("${name}" IS NOT NULL OR rescued IS NOT NULL)
-      ORDER BY _receipt LIMIT ${chunkRows}`);
-    if (rows.length === 0) return;
+  const chunks = reader.stream(`
+    SELECT _receipt::VARCHAR, ${value}, _rescued_data
+    FROM ${hot} WHERE "${name}" IS NOT NULL OR _rescued_data IS NOT NULL`);
+  for await (const rows of chunks) {
     let lines = '';
-    for (const row of rows) {
-      const { value: text, rescued } = conversion.change(cellOf(row));
-      lines += `{"receipt":${row.receipt as string}`;
+    for (const [receipt, given, before] of rows) {
+      const cell = { value: textOf(given), rescued: textOf(before) };
+      const { value: text, rescued } = conversion.change(cell);
+      lines += `{"receipt":${receipt as string}`;
       if (text !== undefined) lines += `,"value":${text}`;
       if (rescued !== undefined) lines += `,"rescued":${JSON.stringify(rescued)}`;
       lines += '}\n';
     }
     yield lines;
-    after = rows.at(-1)?.receipt as string;
   }
 }
 
@@ -128,11 +124,8 @@ function jsonTextSql(column: string, type: ColumnType): string {
   return `CASE WHEN ${isWhole} THEN ${column}::HUGEINT::VARCHAR ELSE ${text} END`;
 }
 
-function cellOf({ value, rescued }: Readonly<Record<string, Plain>>): Cell {
-  return {
-    value: (value ?? undefined) as string | undefined,
-    rescued: (rescued ?? undefined) as string | undefined,
-  };
+function textOf(value: Plain | undefined): string | undefined {
+  return (value ?? undefined) as string | undefined;
 }
 
 /** As part of the open transaction: removes a table, and remembers up to where it was filled. */

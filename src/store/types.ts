@@ -262,6 +262,8 @@ export interface Store {
   readonly books: Books;
   /** By shard, as committed. */
   readonly cursors: ReadonlyMap<number, number>;
+  /** Changes when a table is dropped: ids of events before then are not those of events after. */
+  incarnation(database: string, table: string): string;
   /** Events of a dropped table before this offset of a shard were acknowledged before the drop. */
   droppedBefore(database: string, table: string, shard: number): number;
   /** The schema as committed; undefined when there is no such table. */
