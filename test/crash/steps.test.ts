@@ -1,0 +1,185 @@
+import { expect, test } from 'vitest';
+import { randomIds } from '../../src/base/index.ts';
+import { importKey } from '../../src/keys/index.ts';
+import { eventually } from '../support/eventually.ts';
+import { temporaryDirectory, TestServer } from '../support/server.ts';
+import { isWhole, killAtSteps, type StepRun } from '../support/steps.ts';
+
+/*
+ * The store is killed at each of its calls of the SQL engine in turn: whatever it was doing, what
+ * is started anew must end where a store that lived would. Here some of the steps are met, with
+ * `npm run test:steps` all of them.
+ */
+
+const timeoutMs = isWhole ? 3_600_000 : 300_000;
+const stepsMin = 25;
+const killsMin = 3;
+/** No key at first; then it is imported. */
+const key = `1/${'0123456789'.repeat(4)}`;
+const sent = 10;
+const rows = 6;
+
+test.concurrent(
+  'parked events are adopted once, whichever step the store is killed at',
+  async () => {
+    const scenario = async (run: StepRun) => {
+      const server = await run.start();
+      await run.arm();
+      const parked = await park(server);
+      await adopt(run.data);
+      await loaded(server);
+      for (let time = 0; time < 2; time += 1) {
+        const { answer } = await command(server, 'quarantine/replay', {});
+        expect(answer).toEqual({ events: 0, rows: 0, repeats: 0, stay: {} });
+      }
+      await run.disarm();
+      await mustBeAdopted(run, server, parked);
+    };
+    const { kills, steps } = await killAtSteps({ name: 'adoption', scenario });
+    expect(steps).toBeGreaterThanOrEqual(stepsMin);
+    expect(kills).toBeGreaterThanOrEqual(killsMin);
+  },
+  timeoutMs,
+);
+
+test.concurrent(
+  'parked events are adopted once at a start, whichever step of it the store is killed at',
+  async () => {
+    await using template = await temporaryDirectory();
+    const parked = await parkedIn(template.path);
+    const scenario = async (run: StepRun) => {
+      await run.arm();
+      const server = await run.start();
+      // While the server adopts them by itself.
+      expect(await command(server, 'quarantine/replay', {})).toMatchObject({ status: 200 });
+      await loaded(server);
+      await run.disarm();
+      await mustBeAdopted(run, server, parked);
+    };
+    const { kills, steps } = await killAtSteps({
+      name: 'adoption at a start',
+      template: template.path,
+      scenario,
+    });
+    expect(steps).toBeGreaterThanOrEqual(stepsMin);
+    expect(kills).toBeGreaterThanOrEqual(killsMin);
+  },
+  timeoutMs,
+);
+
+type Parked = {
+  readonly receipt: string;
+  readonly table: string;
+  readonly body: string;
+  readonly received: number;
+};
+
+/** Sends events with a key that nobody has made, and waits until they are in quarantine. */
+async function park(server: TestServer): Promise<readonly Parked[]> {
+  const wrong = { 'X-TD-Write-Key': key };
+  const hourAgo = Math.floor(Date.now() / 1000) - 3_600;
+  const lines = [4, 5, 6].map((n) => JSON.stringify({ n })).join('\n');
+  const many = { 'Content-Type': 'application/x-ndjson', 'Idempotency-Key': 'many' };
+  await post(server, 'orders', { n: 1 }, wrong);
+  await post(server, 'visits', { n: 2, td_record_time: hourAgo }, wrong);
+  for (let time = 0; time < 2; time += 1) {
+    await post(server, 'orders', { n: 3 }, { ...wrong, 'Idempotency-Key': 'one' });
+    await post(server, 'orders', lines, { ...wrong, ...many });
+  }
+  return eventually('every event is in quarantine', async () => {
+    const [failures] = await server.query('SELECT sum(events) AS n FROM millrace.auth_failures');
+    const parked = await server.query<Parked>(`
+      SELECT receipt, "table", body, epoch_ms(received_at) // 1000 AS received
+      FROM millrace.quarantine ORDER BY receipt`);
+    return Number(failures?.n) === sent && parked.length === sent && parked;
+  });
+}
+
+function adopt(data: string) {
+  return importKey(data, key, { database: 'steps' }, randomIds, Date.now());
+}
+
+/** Parked events as a kill leaves them, and a key that is known by now. */
+async function parkedIn(data: string): Promise<readonly Parked[]> {
+  await using server = await TestServer.start(data);
+  const parked = await park(server);
+  await server.kill();
+  await adopt(data);
+  return parked;
+}
+
+const stored = `
+  SELECT 'orders' AS "table", n, time, _receipt, _rescued_data FROM steps.orders
+  UNION ALL SELECT 'visits', n, time, _receipt, _rescued_data FROM steps.visits
+  ORDER BY _receipt`;
+
+function loaded(server: TestServer) {
+  return eventually('parked events are rows', async () => {
+    const found = await server.query(stored);
+    return found.length > 0;
+  });
+}
+
+/** Each event is a row once, by the receipt that it had in quarantine; repeats are counted. */
+async function mustBeAdopted(run: StepRun, server: TestServer, parked: readonly Parked[]) {
+  const events = new Map<number, object>();
+  for (const { receipt, table, body, received } of parked) {
+    const { n = 0, td_record_time: time = received } = JSON.parse(body) as Record<string, number>;
+    if (!events.has(n)) events.set(n, { table, n, time, _receipt: receipt, _rescued_data: null });
+  }
+  expect(events.size).toBe(rows);
+  expect(await ask(server, stored)).toEqual([...events.values()]);
+  expect(await ask(server, 'SELECT "table", rows, duplicates FROM millrace.tables')).toEqual([
+    { table: 'orders', rows: rows - 1, duplicates: sent - rows },
+    { table: 'visits', rows: 1, duplicates: 0 },
+  ]);
+  const books = { received: sent, committed: rows, deduplicated: sent - rows, dropped: 0 };
+  await booksMustBe(run, server, books);
+}
+
+/** Nothing is in quarantine or elsewhere, and nothing missing: by the ledger and by its check. */
+async function booksMustBe(run: StepRun, server: TestServer, sums: Record<string, number>) {
+  expect(await ask(server, 'FROM millrace.quarantine')).toEqual([]);
+  expect(await ask(server, 'FROM millrace.ledger WHERE remainder <> 0')).toEqual([]);
+  const [booked] = await ask(
+    server,
+    `SELECT sum(received) AS received, sum(committed) AS committed,
+      sum(deduplicated) AS deduplicated, sum(dropped) AS dropped FROM millrace.ledger`,
+  );
+  expect(booked).toEqual(sums);
+  await run.audited();
+  const status = await fetch(`${server.admin}/status`);
+  expect(await status.json()).toMatchObject({
+    ledger: { events: 0, where: [] },
+    quarantinedEvents: 0,
+    waiting: { bytes: 0, events: 0 },
+  });
+  expect(server.stderr()).not.toContain('the books are wrong');
+}
+
+async function post(
+  server: TestServer,
+  table: string,
+  body: unknown,
+  headers: Record<string, string>,
+): Promise<void> {
+  expect((await server.post(`steps/${table}`, body, headers)).status).toBe(200);
+}
+
+/** The rows of a query, when the store is there. */
+function ask(server: TestServer, sql: string) {
+  return eventually(sql, () => server.query(sql));
+}
+
+/** Sends a command again until it is answered. */
+async function command(server: TestServer, path: string, given: object) {
+  return eventually(path, async () => {
+    const response = await fetch(`${server.admin}/${path}`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(given),
+    });
+    const answer: unknown = await response.json();
+    return { status: response.status, answer };
+  });
+}

@@ -1,0 +1,155 @@
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { eventually } from './eventually.ts';
+import { Random } from './random.ts';
+import { temporaryDirectory, TestServer } from './server.ts';
+
+/** Whether every fault is met. */
+export const isWhole = process.env.STEPS === 'all';
+/** Else every so many-th, from one by chance on. Odd: both sides of a step have their turn. */
+const strideOfSome = 13;
+/** In each loop: a run waits more than it works. */
+const runsAtOnce = 2;
+const preload = new URL('kill-step.ts', import.meta.url).href;
+
+/** When the store dies: before a call of the engine, or when it has returned. */
+type Fault = { readonly step: number; readonly side: 'before' | 'after' };
+
+/** A run of a scenario, on a server whose store kills itself at one of its steps. */
+export class StepRun implements AsyncDisposable {
+  readonly data: string;
+  readonly #folder: string;
+  readonly #environment: readonly string[];
+  #server: TestServer | undefined;
+  #failedStarts = 0;
+
+  constructor(folder: string, { step, side }: Fault) {
+    this.data = join(folder, 'data');
+    this.#folder = folder;
+    const fault = [`STEP_FOLDER=${folder}`, `STEP_INDEX=${step}`, `STEP_SIDE=${side}`];
+    this.#environment = ['env', `NODE_OPTIONS=--import ${preload}`, ...fault];
+  }
+
+  /** A server whose store dies before it was ready ends too: it is started again. */
+  async start(): Promise<TestServer> {
+    for (;;) {
+      try {
+        this.#server = await TestServer.start(this.data, [], this.#environment);
+        return this.#server;
+      } catch (error) {
+        const isKilled = this.#failedStarts === 0 && (await this.killedAt()) !== undefined;
+        if (isKilled) this.#failedStarts = 1;
+        // Among many servers: a port that was free a moment ago.
+        else if (!String(error).includes('EADDRINUSE')) throw error;
+      }
+    }
+  }
+
+  /** Steps count from now on. */
+  arm(): Promise<void> {
+    return writeFile(join(this.#folder, 'armed'), '');
+  }
+
+  /** From now on the store lives. */
+  disarm(): Promise<void> {
+    return rm(join(this.#folder, 'armed'));
+  }
+
+  /** The step at which the store killed itself; undefined if it met none. */
+  killedAt(): Promise<string | undefined> {
+    return readFile(join(this.#folder, 'killed'), 'utf8').catch(() => undefined);
+  }
+
+  /** How many steps a run had whose store lived. */
+  async steps(): Promise<number> {
+    const lines = (await this.#calls()).split('\n');
+    return Math.max(...lines.map((line) => Number(line.split(' ')[0])));
+  }
+
+  /** Resolves when the store has checked its books once more. */
+  async audited(): Promise<void> {
+    const audits = async () => {
+      // The call that comes next after a check.
+      return (await this.#calls()).split('SELECT count(*) AS n FROM mr.ledger').length;
+    };
+    const before = await audits();
+    await eventually('the books are checked', async () => (await audits()) > before);
+  }
+
+  #calls(): Promise<string> {
+    return readFile(join(this.#folder, 'steps'), 'utf8');
+  }
+
+  /** How often the store was started anew. */
+  get restarts(): number {
+    const lines = this.#server?.stderr().match(/"child":"store".*"signal":"SIGKILL"/g) ?? [];
+    return this.#failedStarts + lines.length;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server?.kill();
+  }
+}
+
+type Loop = {
+  readonly name: string;
+  /** What the data directory begins with. */
+  readonly template?: string;
+  /** Disarms, and checks what came of it. */
+  readonly scenario: (run: StepRun) => Promise<void>;
+};
+
+/**
+ * Runs a scenario again and again, with the store killed before and after its 1st, 2nd, 3rd …
+ * step, until a run has no such step.
+ */
+export async function killAtSteps(
+  loop: Loop,
+): Promise<{ readonly kills: number; readonly steps: number }> {
+  const random = new Random();
+  const stride = isWhole ? 1 : strideOfSome;
+  const first = random.integer(1, stride);
+  const found = { kills: 0, steps: 0 };
+  let next = first;
+  let failure: unknown;
+  const work = async () => {
+    while (found.steps === 0 && failure === undefined) {
+      const fault = faultAt(next);
+      next += stride;
+      try {
+        const steps = await stepsWith(fault, loop);
+        if (steps === undefined) found.kills += 1;
+        else found.steps = steps;
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: runsAtOnce }, work));
+  const which = `from ${first} by ${stride} (SEED=${random.seed})`;
+  console.log(`${loop.name}: ${found.kills} kills, ${found.steps} steps; ${which}`);
+  if (failure !== undefined) throw failure;
+  return found;
+}
+
+/** Before the 1st step, after it, before the 2nd, … */
+function faultAt(number: number): Fault {
+  return { step: Math.ceil(number / 2), side: number % 2 === 1 ? 'before' : 'after' };
+}
+
+/** The steps of a run that did not meet the fault; undefined for one that met it. */
+async function stepsWith(fault: Fault, { template, scenario }: Loop): Promise<number | undefined> {
+  await using directory = await temporaryDirectory();
+  await using run = new StepRun(directory.path, fault);
+  if (template !== undefined) await cp(template, run.data, { recursive: true });
+  try {
+    await scenario(run);
+    const isMet = (await run.killedAt()) !== undefined;
+    expect(run.restarts).toBe(isMet ? 1 : 0);
+    return isMet ? undefined : await run.steps();
+  } catch (error) {
+    const what = (await run.killedAt()) ?? 'which was not met';
+    throw new Error(`killed ${fault.side} step ${fault.step}: ${what}`, { cause: error });
+  }
+}
