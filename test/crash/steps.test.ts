@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { randomIds } from '../../src/base/index.ts';
 import { importKey } from '../../src/keys/index.ts';
 import { eventually } from '../support/eventually.ts';
-import { temporaryDirectory, TestServer } from '../support/server.ts';
+import { createKey, temporaryDirectory, TestServer } from '../support/server.ts';
 import { isWhole, killAtSteps, type StepRun } from '../support/steps.ts';
 
 /*
@@ -58,6 +58,38 @@ test.concurrent(
     };
     const { kills, steps } = await killAtSteps({
       name: 'adoption at a start',
+      template: template.path,
+      scenario,
+    });
+    expect(steps).toBeGreaterThanOrEqual(stepsMin);
+    expect(kills).toBeGreaterThanOrEqual(killsMin);
+  },
+  timeoutMs,
+);
+
+test.concurrent(
+  'types are set, and events and tables dropped, whichever step the store is killed at',
+  async () => {
+    await using template = await temporaryDirectory();
+    const writeKey = await toBeChanged(template.path);
+    const scenario = async (run: StepRun) => {
+      const server = await run.start();
+      await run.arm();
+      for (const change of changes) {
+        const given = { database: 'steps', table: 'orders', ...change };
+        expect(await command(server, 'columns/set-type', given)).toMatchObject({ status: 200 });
+      }
+      const drop = await command(server, 'quarantine/drop', {});
+      expect(drop).toMatchObject({ status: 200 });
+      const table = await command(server, 'tables/drop', { database: 'steps', table: 'visits' });
+      // Done by the one whose answer was cut off.
+      const isDone = table.wasCut && table.status === 404;
+      expect(table.answer).toMatchObject(isDone ? { code: 'NO_SUCH_TABLE' } : { dropped });
+      await run.disarm();
+      await mustBeChanged(run, server, writeKey);
+    };
+    const { kills, steps } = await killAtSteps({
+      name: 'changes',
       template: template.path,
       scenario,
     });
@@ -137,6 +169,71 @@ async function mustBeAdopted(run: StepRun, server: TestServer, parked: readonly 
   await booksMustBe(run, server, books);
 }
 
+const orders = [
+  '{"n":1,"a":1,"b":"1"}',
+  '{"n":2,"a":"x","b":"2"}',
+  '{"n":3,"a":"07","b":"z"}',
+  '{"n":4,"a":true,"b":"9223372036854775808"}',
+  '{"n":5,"a":{"deep":[1, 2.50]},"b":"5"}',
+  '{"n":6}',
+];
+const changes = [
+  { column: 'a', type: 'VARCHAR' },
+  { column: 'b', type: 'BIGINT' },
+];
+const changed = [
+  { n: 1, a: '1', b: 1, _rescued_data: null },
+  { n: 2, a: 'x', b: 2, _rescued_data: null },
+  { n: 3, a: '07', b: null, _rescued_data: '{"b":"z"}' },
+  { n: 4, a: 'true', b: null, _rescued_data: '{"b":"9223372036854775808"}' },
+  { n: 5, a: null, b: 5, _rescued_data: '{"a":{"deep":[1, 2.50]}}' },
+  { n: 6, a: null, b: null, _rescued_data: null },
+];
+const visits = 3;
+const strangers = 4;
+const dropped = 'steps.visits';
+
+/** Rescued values, a table to drop and events in quarantine, as a kill leaves them. */
+async function toBeChanged(data: string): Promise<string> {
+  const writeKey = await createKey(data, 'steps');
+  await using server = await TestServer.start(data);
+  const headers = { 'X-TD-Write-Key': writeKey };
+  for (const order of orders) await post(server, 'orders', order, headers);
+  for (let n = 0; n < visits; n += 1) await post(server, 'visits', { n }, headers);
+  for (let n = 0; n < strangers; n += 1) {
+    await post(server, 'orders', { n }, { 'X-TD-Write-Key': key });
+  }
+  await server.flush();
+  const rescued = await ask(server, 'SELECT "column", type, rescued FROM millrace.columns');
+  expect(rescued).toContainEqual({ column: 'a', type: 'BIGINT', rescued: 4 });
+  await server.kill();
+  return writeKey;
+}
+
+/** Every value is in its column or rescued; what was dropped is gone and counted. */
+async function mustBeChanged(run: StepRun, server: TestServer, writeKey: string) {
+  await post(server, 'visits', { n: visits }, { 'X-TD-Write-Key': writeKey });
+  await eventually('the store is there again', () => server.flush().then(() => true));
+  const values = await ask(
+    server,
+    'SELECT * EXCLUDE (time, _receipt) FROM steps.orders ORDER BY n',
+  );
+  expect(values).toEqual(changed);
+  expect(await ask(server, 'SELECT "column", type, rescued FROM millrace.columns')).toEqual([
+    { column: 'n', type: 'BIGINT', rescued: 0 },
+    { column: 'a', type: 'VARCHAR', rescued: 1 },
+    { column: 'b', type: 'BIGINT', rescued: 2 },
+    { column: 'n', type: 'BIGINT', rescued: 0 },
+  ]);
+  expect(await ask(server, 'SELECT n FROM steps.visits')).toEqual([{ n: visits }]);
+  await booksMustBe(run, server, {
+    received: orders.length + visits + strangers + 1,
+    committed: orders.length + 1,
+    deduplicated: 0,
+    dropped: visits + strangers,
+  });
+}
+
 /** Nothing is in quarantine or elsewhere, and nothing missing: by the ledger and by its check. */
 async function booksMustBe(run: StepRun, server: TestServer, sums: Record<string, number>) {
   expect(await ask(server, 'FROM millrace.quarantine')).toEqual([]);
@@ -173,7 +270,9 @@ function ask(server: TestServer, sql: string) {
 
 /** Sends a command again until it is answered. */
 async function command(server: TestServer, path: string, given: object) {
-  return eventually(path, async () => {
+  let tries = 0;
+  const answered = await eventually(path, async () => {
+    tries += 1;
     const response = await fetch(`${server.admin}/${path}`, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
@@ -182,4 +281,5 @@ async function command(server: TestServer, path: string, given: object) {
     const answer: unknown = await response.json();
     return { status: response.status, answer };
   });
+  return { ...answered, wasCut: tries > 1 };
 }
