@@ -104,7 +104,10 @@ export const settings = {
     'DAYS',
   ),
   alarmWebhook: setting(
-    z.url({ protocol: /^https?$/, error: 'expected an address like https://…' }).optional(),
+    z
+      .url({ protocol: /^https?$/, error: 'expected an address like https://…' })
+      .refine((url) => new URL(url).username === '', 'expected an address without a name in it')
+      .optional(),
     'address that alarms are posted to, as JSON',
     'URL',
   ),

@@ -7,6 +7,7 @@ import { fingerprintOf, membersOf } from '../src/event/index.ts';
 import { changeKey, createKey, importKey, revokeKey } from '../src/keys/index.ts';
 import type { Store } from '../src/store/index.ts';
 import { eventually } from './support/eventually.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Line, receivedAtMs, twin } from './support/line.ts';
 import { temporaryDirectory } from './support/server.ts';
 
@@ -94,6 +95,25 @@ describe('adoption', () => {
     await importOutside();
     await line.reopen();
     await adopted();
+    expect(await line.rows('SELECT a FROM shop.orders')).toEqual([[1]]);
+  });
+
+  test('events that were judged just before the key was imported are adopted too', async () => {
+    let holds = true;
+    await open((store) => {
+      const commit: Store['commit'] = async (batch) => {
+        if (batch.quarantine.length > 0 && holds) await sleep(1_500);
+        return store.commit(batch);
+      };
+      return twin(store, { commit });
+    });
+    await line.append('{"a":1}', { key: outside });
+    line.loader.durable(0, line.log.mark);
+    await sleep(300);
+    await importOutside();
+    await line.flush();
+    holds = false;
+    await eventually('a row', async () => (await line.store.tables()).length === 1);
     expect(await line.rows('SELECT a FROM shop.orders')).toEqual([[1]]);
   });
 
@@ -267,6 +287,14 @@ describe('the audit', () => {
   });
 });
 
+test('who waits for what never comes is told so, and others go on', async () => {
+  await open();
+  expect(await line.loader.waitFor(0, 10 ** 14, 50)).toBe(false);
+  await line.append('{"id":1}');
+  line.loader.durable(0, line.log.mark);
+  expect(await line.loader.waitFor(0, line.log.mark.offset, 20_000)).toBe(true);
+});
+
 test('the ledger shows what waits in the log, by table and key', async () => {
   let isStuck = true;
   const stuck = () => Promise.reject(fault('STORE_FAILED', { seen: 'the test says so' }));
@@ -346,6 +374,27 @@ describe('a column that gets another type', () => {
       ['{"new":1}'],
     ]);
     expect(await line.store.books.audit()).toEqual({ events: 0, where: [] });
+  });
+
+  test('columns of any name lose nothing', async () => {
+    await open();
+    const names = ['rescued', 'value', 'receipt', 'kept', 'changed', 'rowid', 'n'];
+    await line.append(JSON.stringify(Object.fromEntries(names.map((name) => [name, 1]))));
+    await line.append('{"n":"abc"}');
+    await line.append('{"rescued":"x","other":5}');
+    await line.flush();
+    const sql = 'SELECT n, rescued, other, _rescued_data FROM shop.orders ORDER BY _receipt';
+    expect(await line.rows(sql)).toEqual([
+      [1, 1, null, null],
+      [null, null, null, '{"n":"abc"}'],
+      [null, null, 5, '{"rescued":"x"}'],
+    ]);
+    for (const name of names) await line.loader.retype('shop', 'orders', name, 'VARCHAR');
+    expect(await line.rows(sql)).toEqual([
+      ['1', '1', null, null],
+      ['abc', null, null, null],
+      [null, 'x', 5, null],
+    ]);
   });
 
   test('one that is not there is a fault', async () => {

@@ -4,7 +4,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Status } from '../src/admin/index.ts';
 import { limits, randomIds } from '../src/base/index.ts';
 import { createKey } from '../src/keys/index.ts';
-import type { ParkedGroup } from '../src/store/index.ts';
 import { eventually } from './support/eventually.ts';
 import { Random } from './support/random.ts';
 import { postForStatus } from './support/senders.ts';
@@ -120,17 +119,10 @@ async function metrics(): Promise<readonly string[]> {
 
 /** Bytes in quarantine, by reason, as the server counts them. */
 async function parkedBytes(): Promise<readonly number[]> {
-  const response = await fetch(`${server.admin}/quarantine/list`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: '{}',
-  });
-  const groups = (await response.json()) as readonly ParkedGroup[];
-  expect(groups.length).toBeGreaterThan(0);
-  return reasons.map((reason) => {
-    const some = groups.filter((group) => group.reason === reason);
-    return some.reduce((sum, { bytes }) => sum + bytes, 0);
-  });
+  const sums = await server.query<{ reason: string; bytes: number }>(
+    'SELECT reason, sum(bytes)::BIGINT AS bytes FROM millrace.quarantine GROUP BY reason',
+  );
+  return reasons.map((reason) => sums.find((sum) => sum.reason === reason)?.bytes ?? 0);
 }
 
 /** What the ledger has of a table and a key, all minutes together. */

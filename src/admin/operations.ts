@@ -16,18 +16,20 @@ export type Workplace = {
 };
 
 const time = z.iso.datetime({ offset: true });
+/** The engine's texts end at a NUL. */
+const word = z.string().regex(/^[^\0]+$/, 'expected text');
 const filterSchema = z.strictObject({
-  reason: z.string().optional(),
+  reason: word.optional(),
   /** Id or name of a key, or how its fingerprint begins. */
-  key: z.string().min(1).optional(),
-  database: z.string().optional(),
-  table: z.string().optional(),
+  key: word.optional(),
+  database: word.optional(),
+  table: word.optional(),
   since: time.optional(),
   until: time.optional(),
-  receipt: z.string().optional(),
+  receipt: word.optional(),
 });
 const chosenSchema = filterSchema.extend({ dryRun: z.boolean().default(false) });
-const tableSchema = z.strictObject({ database: z.string(), table: z.string() });
+const tableSchema = z.strictObject({ database: word, table: word });
 const columnTypes = ['BIGINT', 'DOUBLE', 'BOOLEAN', 'VARCHAR', 'JSON'] as const;
 
 /** Which events of the quarantine are meant, as people say it. */
@@ -146,10 +148,13 @@ async function dropParked(
 }
 
 async function showReceipt(
-  { loader }: Workplace,
+  { loader, askEdges }: Workplace,
   { receipt }: { readonly receipt: string },
 ): Promise<ReceiptStatus> {
   const { shard, offset, bytes } = receiptIn(receipt);
+  if (!loader.hasHeardOf(shard, offset)) {
+    for (const { shard: edge, mark } of await askEdges()) loader.durable(edge, mark);
+  }
   const { isWaiting, found: events } = await loader.find(shard, offset, offset + bytes);
   const states = new Set(events.map(({ reason }) => (reason ? 'quarantined' : 'queryable')));
   const [only] = states;

@@ -99,6 +99,8 @@ export const limits = Object.freeze({
   forgetIdsEveryMs: 60_000,
   /** Real columns of one table. Beyond: the value goes to `_rescued_data`. */
   columnsMax: 512,
+  /** New columns that one event brings to a table with rows. Beyond: all of them are rescued. */
+  newColumnsMax: 128,
   /** Bytes of a column's name. Beyond: the value goes to `_rescued_data`. */
   columnNameBytesMax: 255,
   /** Tables of one server. Beyond: the event goes to quarantine, reason `too_many_tables`. */
@@ -113,14 +115,18 @@ export const limits = Object.freeze({
   parkedGroupsMax: 1_000,
   /** Lines of the ledger below which they are not merged. */
   ledgerLinesMin: 10_000,
-  /** Minutes for which the ledger has lines of their own. Beyond: a line a day. */
-  ledgerMinutesKept: 7 * 24 * 60,
+  /** Minutes for which the ledger has lines of their own. Beyond: a line an hour … */
+  ledgerMinutesKept: 3 * 60,
+  /** … and a line a day beyond this. */
+  ledgerHoursKept: 7 * 24,
   /** Days for which the skew of senders' clocks is kept. Beyond: forgotten. */
   skewDaysKept: 31,
   /** How often the loader looks for changed keys, and the quarantine's limits. */
   housekeepingEveryMs: 1_000,
   /** How often the books are checked, and tables whose rows are counted then. */
   auditEveryMs: 5_000,
+  /** Share of the time that checking and merging the books may take. Beyond: more seldom. */
+  auditShareMax: 0.02,
   auditTablesMax: 200,
   /** Log bytes that are read to show what waits. Beyond: the rest is not shown by table. */
   waitingBytesMax: 64 * mib,

@@ -5,7 +5,7 @@ import type { Log } from '../log/index.ts';
 import { type Answer, corsHeaders, findRoute, type Found, preflight } from '../wire/index.ts';
 import { Query, readableJson, refusal, splitTarget, type WireRequest } from '../wire/index.ts';
 import type { WireSettings } from '../wire/index.ts';
-import { type BodyBudget, decodeBody, type Incoming, readBody } from './body.ts';
+import { type BodyBudget, decodeBody, type Incoming, type ReadBody, readBody } from './body.ts';
 import type { TrustedProxies } from './client.ts';
 import type { EdgeMetrics, RouteLabel } from './metrics.ts';
 import type { KeyPolicy } from './policy.ts';
@@ -32,6 +32,9 @@ export type ReceiverParts = {
 
 /** Bytes of the log, and the tables (`database.table`) that its events are for. */
 export type Stretch = { readonly from: number; readonly to: number; readonly tables: string[] };
+
+/** An answer; with what was stored for it. */
+type Performed = { readonly answer: Answer; readonly stretch?: Stretch };
 
 /** What came of a request. `answer` is undefined when the sender went away. */
 export type Received = { readonly label: RouteLabel; readonly answer: Answer | undefined };
@@ -82,14 +85,25 @@ export class Receiver {
       found instanceof MillraceError ? limits.bodyBytesMax : found.route.bodyBytesMax;
     const read = await readBody(incoming, this.#budget, bytesMax);
     if (read === undefined) return undefined;
+    const { answer, stretch } = await this.#answerTo(read, found, request, bytesMax);
+    // The body's room is given back by now: who waits holds none.
+    return stretch ? this.#afterWaiting(answer, stretch, request) : answer;
+  }
+
+  async #answerTo(
+    read: ReadBody,
+    found: Found | MillraceError,
+    request: WireRequest,
+    bytesMax: number,
+  ): Promise<Performed> {
     try {
       if (found instanceof MillraceError) {
         // Else a page could not read why its request is refused.
-        if (request.method === 'OPTIONS') return preflight(['POST', 'GET'], request.headers);
-        throw found;
+        if (request.method !== 'OPTIONS') throw found;
+        return { answer: preflight(['POST', 'GET'], request.headers) };
       }
       const asked = answerToAsking(found.route.methods, request);
-      if (asked) return asked;
+      if (asked) return { answer: asked };
       const body = await decodeBody(read.bytes, request.headers['content-encoding'], bytesMax);
       const receivedAtMs = this.#parts.clock.nowMs();
       return await this.#perform(found, { ...request, body, receivedAtMs });
@@ -98,28 +112,29 @@ export class Receiver {
     }
   }
 
-  async #perform({ route }: Found, request: WireRequest): Promise<Answer> {
+  async #perform({ route }: Found, request: WireRequest): Promise<Performed> {
     const outcome = route.read(request);
-    if (outcome.kind === 'answer') return outcome.answer;
+    if (outcome.kind === 'answer') return { answer: outcome.answer };
     const { submission } = outcome;
     const isGood = await this.#parts.policy.check(submission, request.headers);
-    if (outcome.kind === 'explain') return await this.#explain(submission);
+    if (outcome.kind === 'explain') return { answer: await this.#explain(submission) };
     // Of whom no row will tell, the operator wants to know where to look.
     const context = isGood
       ? submission.context
       : { ...submission.context, from: request.clientAddress };
     const record = encodeSubmission({ ...submission, context });
     const offset = await this.#store(submission, record);
-    const headers = [...outcome.answer.headers];
-    headers.push(['X-Millrace-Receipt', receiptOf(submission, record, this.#parts.shard, offset)]);
+    const receipt = receiptOf(submission, record, this.#parts.shard, offset);
+    const answer = withHeader(outcome.answer, 'X-Millrace-Receipt', receipt);
+    const tables = submission.groups.map(({ database, table }) => `${database}.${table}`);
+    return { answer, stretch: { from: offset, to: offset + record.length, tables } };
+  }
+
+  async #afterWaiting(answer: Answer, stretch: Stretch, request: WireRequest): Promise<Answer> {
     const waitMs = preferredWaitMs(request.headers.prefer);
-    if (waitMs > 0) {
-      const tables = submission.groups.map(({ database, table }) => `${database}.${table}`);
-      const stretch = { from: offset, to: offset + record.length, tables };
-      headers.push(['Preference-Applied', 'wait']);
-      headers.push(['X-Millrace-State', await this.#settle(stretch, waitMs)]);
-    }
-    return { ...outcome.answer, headers };
+    if (waitMs === 0) return answer;
+    const applied = withHeader(answer, 'Preference-Applied', 'wait');
+    return withHeader(applied, 'X-Millrace-State', await this.#settle(stretch, waitMs));
   }
 
   /** What the events have become: `queryable`, `quarantined …`, or only `durable` so far. */
@@ -181,6 +196,10 @@ export class Receiver {
       settings,
     };
   }
+}
+
+function withHeader(answer: Answer, name: string, value: string): Answer {
+  return { ...answer, headers: [...answer.headers, [name, value]] };
 }
 
 /** RFC 7240: how long the sender would wait for its row. */

@@ -32,6 +32,7 @@ export class Keeper {
   /** The set of keys that the quarantine was last looked through with; none yet. */
   #adoptedVersion = -1;
   #auditedAtMs = 0;
+  #auditEveryMs: number = limits.auditEveryMs;
   /** Events that went and were not spoken of yet, and when they last were. */
   #expired = 0;
   #saidAtMs = 0;
@@ -72,9 +73,13 @@ export class Keeper {
       this.#expired += await loader.exclusive(() => store.parked.expire(clock.nowMs()));
       this.#sayExpired();
       // The clock may have been set back.
-      if (Math.abs(clock.nowMs() - this.#auditedAtMs) < limits.auditEveryMs) return;
+      if (Math.abs(clock.nowMs() - this.#auditedAtMs) < this.#auditEveryMs) return;
+      const startedAt = performance.now();
       await loader.exclusive(() => this.#audit());
       await loader.exclusive(() => store.books.compact(clock.nowMs()));
+      // Loading waits meanwhile: long books are looked at less often.
+      const tookMs = performance.now() - startedAt;
+      this.#auditEveryMs = Math.max(limits.auditEveryMs, tookMs / limits.auditShareMax);
     } catch (error) {
       if (this.#timer === undefined) return;
       const seen = messageOf(error);
@@ -95,8 +100,11 @@ export class Keeper {
   /** Loads what is in quarantine because of its key, and would not be with the keys of now. */
   async #adopt(): Promise<void> {
     const { keys, store, loader, logger } = this.#parts;
-    await keys.refresh();
-    const { version } = keys;
+    // Between two loads: every batch that was judged with older keys is in the store by then.
+    const version = await loader.exclusive(async () => {
+      await keys.refresh();
+      return keys.version;
+    });
     if (version === this.#adoptedVersion) return;
     // Of keys that nobody made there may be any number: they are not looked at.
     const known = keys.all().map(({ fingerprint }) => fingerprint);

@@ -40,6 +40,8 @@ export type LoaderOptions = {
 };
 
 type Waiter = {
+  /** Whether loading takes no rest until then. */
+  readonly isUrgent: boolean;
   /** By shard: resolves when all before is in the store. */
   readonly targets: ReadonlyMap<number, number>;
   readonly resolve: () => void;
@@ -111,14 +113,21 @@ export class Loader {
   flush(marks: ReadonlyMap<number, Mark>): Promise<void> {
     for (const [shard, mark] of marks) this.durable(shard, mark);
     const targets = new Map([...marks].map(([shard, { offset }]) => [shard, offset]));
-    return new Promise((resolve, reject) => this.#wait({ targets, resolve, reject }));
+    return new Promise((resolve, reject) =>
+      this.#wait({ isUrgent: true, targets, resolve, reject }),
+    );
   }
 
   /** Whether all before an offset of a shard is in the store, within some time. */
   waitFor(shard: number, offset: number, waitMs: number): Promise<boolean> {
     const targets = new Map([[shard, offset]]);
     return new Promise((resolve) => {
-      const waiter = { targets, resolve: () => end(true), reject: () => end(false) };
+      const waiter = {
+        isUrgent: false,
+        targets,
+        resolve: () => end(true),
+        reject: () => end(false),
+      };
       const late = setTimeout(() => end(false), waitMs);
       const end = (isThere: boolean) => {
         clearTimeout(late);
@@ -228,6 +237,11 @@ export class Loader {
     await this.exclusive(() => this.#options.store.dropTable(database, table, before));
   }
 
+  /** Whether an edge has said that an offset of its shard is on disk. */
+  hasHeardOf(shard: number, offset: number): boolean {
+    return offset < (this.#shards.get(shard)?.durable ?? Infinity);
+  }
+
   /** What became of the receipts of a shard from `from` on, before `to`. */
   async find(
     shard: number,
@@ -284,7 +298,7 @@ export class Loader {
 
   /** Events by which the edges and the loader differ, and those it read that became nothing. */
   get #missing(): number {
-    const between = [...this.#shards.values()].map(({ missing }) => Math.abs(missing));
+    const between = [...this.#shards.values()].map(({ missing }) => missing);
     return between.reduce((sum, events) => sum + events, this.#metrics.unsettled());
   }
 
@@ -327,7 +341,7 @@ export class Loader {
         await sleep(waitMs, this.#stop.signal);
         continue;
       }
-      const isUrgent = this.#waiters.length > 0 || this.#jobs.length > 0;
+      const isUrgent = this.#waiters.some((waiter) => waiter.isUrgent) || this.#jobs.length > 0;
       if (!isUrgent) await sleep(limits.loadEveryMs, this.#stop.signal);
     }
   }

@@ -180,3 +180,23 @@ describe('hasLoneSurrogate', () => {
     expect(!(JSON.parse(text) as string).isWellFormed()).toBe(expected);
   });
 });
+
+describe('an event that is unlike the others', () => {
+  const keys = (count: number) =>
+    `{${Array.from({ length: count }, (_, index) => `"k${index}":${index}`).join(',')}}`;
+
+  test('makes no columns in a table with rows, if it brings more than it may', () => {
+    const plan = new TablePlan(schema({ a: 'BIGINT' }));
+    add(plan, keys(limits.newColumnsMax + 1), keys(limits.newColumnsMax));
+    const { columns, lines } = plan.batch();
+    expect(columns.size).toBe(1 + limits.newColumnsMax);
+    expect(lines[0]).toMatch(/^\{"_receipt":1,"time":\d+,"_rescued_data":"\{\\"k0\\":0,/);
+    expect(lines[1]).not.toContain('_rescued_data');
+  });
+
+  test('is like none in a new table, which may be as wide as a table may be', () => {
+    const plan = new TablePlan({ database: 'shop', table: 'orders', columns: new Map() });
+    add(plan, keys(limits.columnsMax + 5), keys(600));
+    expect(plan.batch().columns.size).toBe(limits.columnsMax);
+  });
+});

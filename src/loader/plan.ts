@@ -41,6 +41,8 @@ export class TablePlan {
   readonly repeats: Source[] = [];
   readonly #before: TableSchema;
   readonly #nowMs: number;
+  /** Whether the event that is added makes no columns. */
+  #isTooNew = false;
   readonly #columns: Map<string, Draft>;
   readonly #lines: string[] = [];
   readonly #rescued = new Map<string, number>();
@@ -67,6 +69,7 @@ export class TablePlan {
     explain?: (member: Member, place: Place) => void,
   ): void {
     const { postback, shard, offset } = source;
+    this.#isTooNew = this.#bringsTooMany(record.members);
     let line = `{"_receipt":${receiptNumber(shard, offset)},"time":${record.time}`;
     let rescued = '';
     for (const member of record.members) {
@@ -120,10 +123,23 @@ export class TablePlan {
     return { kind: 'column', column: draft.column, isNew: !known, text: fitted.text };
   }
 
+  /**
+   * Whether an event is so unlike the rows of its table that it makes no columns: each would cost
+   * every row from now on. The first event of a table may be as wide as a table may be.
+   */
+  #bringsTooMany(members: readonly Member[]): boolean {
+    const isFirst = this.#before.columns.size === 0 && this.#lines.length === 0;
+    if (isFirst || members.length <= limits.newColumnsMax) return false;
+    const names = new Set(members.map(({ key }) => columnName(key)));
+    const news = [...names].filter((name) => !this.#columns.has(name));
+    return news.length > limits.newColumnsMax;
+  }
+
   /** A new column, or why there is none. */
   #newColumn(name: string, member: Member): Draft | string {
     if (member.kind === 'null') return 'null makes no column';
     if (ownColumns.has(name)) return 'the column is the server’s own';
+    if (this.#isTooNew) return 'the event brings more new columns than one may';
     if (this.#columns.size >= limits.columnsMax) return 'the table has all the columns it may have';
     if (name.length > limits.columnNameBytesMax) return 'the name is too long';
     const column = { name, type: typeOf(member.kind), exactAsDouble: true };

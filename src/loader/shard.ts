@@ -1,6 +1,9 @@
 import { limits, type Mark } from '../base/index.ts';
 import type { LogReader } from '../log/index.ts';
 
+/** Writers that are remembered. */
+const beginsMax = 100;
+
 /** A record of the log that was read: where it stands and how many events it holds. */
 export type Counted = { readonly offset: number; readonly events: number };
 
@@ -21,7 +24,10 @@ export class Shard {
   /** The mark that the cursor reached last, and the events that were read since. */
   #reached: Mark | undefined;
   #eventsSince = 0;
+  #completeToMs = 0;
   #missing = 0;
+  /** Where the writers that were heard of began. */
+  #begins: readonly number[] = [];
 
   constructor(shard: number, reader: LogReader, cursor: number) {
     this.shard = shard;
@@ -47,7 +53,7 @@ export class Shard {
 
   /** What was acknowledged by this time is in the store; ms since the epoch, 0 if unknown. */
   get completeToMs(): number {
-    return this.#reached?.atMs ?? 0;
+    return this.#completeToMs;
   }
 
   /** Events on disk that are not in the store; undefined until both sides have counted. */
@@ -65,9 +71,13 @@ export class Shard {
 
   /** Takes what the writer says; false if its log ends before what was loaded. */
   hear(mark: Mark): boolean {
-    if (mark.offset < this.#cursor) return this.#newest?.begin === mark.begin;
-    if (mark.begin !== this.#newest?.begin && mark.begin >= this.#cursor) {
-      this.#push({ ...mark, offset: mark.begin, events: 0 });
+    const isNew = mark.begin !== this.#newest?.begin;
+    // A word of a writer before the present one that was long on its way says nothing any more.
+    if (isNew && this.#begins.includes(mark.begin)) return true;
+    if (mark.offset < this.#cursor) return !isNew;
+    if (isNew) this.#begins = [...this.#begins.slice(-beginsMax), mark.begin];
+    if (isNew && mark.begin >= this.#cursor) {
+      this.#push({ ...mark, offset: mark.begin, events: 0, atMs: 0 });
     }
     this.#push(mark);
     this.#durable = Math.max(this.#durable, mark.offset);
@@ -102,9 +112,11 @@ export class Shard {
       }
       const before = this.#reached;
       if (before?.begin === mark.begin) {
-        this.#missing += mark.events - before.events - this.#eventsSince;
+        this.#missing += Math.abs(mark.events - before.events - this.#eventsSince);
       }
       this.#reached = mark;
+      // Where a writer began says nothing of what was acknowledged before.
+      if (mark.atMs > 0) this.#completeToMs = mark.atMs;
       this.#eventsSince = 0;
     }
     for (; at < records.length; at += 1) this.#eventsSince += records[at]?.events ?? 0;

@@ -1,4 +1,4 @@
-import { limits, type Logger, messageOf } from '../base/index.ts';
+import { limits, type Logger } from '../base/index.ts';
 
 /** Tells an operator's own service of alarms. What cannot be told is in the log anyway. */
 export class Webhook {
@@ -17,7 +17,12 @@ export class Webhook {
     this.#sending += 1;
     void this.#post(this.#url, JSON.stringify(alarm))
       .catch((error: unknown) => {
-        this.#logger.warn({ error: messageOf(error) }, 'the alarm webhook did not take an alarm');
+        // Not its text: that may hold the address, which may hold a secret.
+        const { cause, name, status } = error as { cause?: { code?: string }; name?: string } & {
+          status?: number;
+        };
+        const seen = status ?? cause?.code ?? name;
+        this.#logger.warn({ error: seen }, 'the alarm webhook did not take an alarm');
       })
       .finally(() => {
         this.#sending -= 1;
@@ -33,6 +38,6 @@ export class Webhook {
       signal: AbortSignal.timeout(limits.webhookTimeoutMs),
     });
     await response.body?.cancel();
-    if (!response.ok) throw new Error(`it answered ${response.status}`);
+    if (!response.ok) throw Object.assign(new Error('refused'), { status: response.status });
   }
 }

@@ -40,13 +40,13 @@ export class Queries {
     if (after !== undefined) await this.#waitFor(after);
     const { size } = this.#running;
     if (size >= limits.queriesMax) throw fault('QUERY_BUSY', { seen: size });
-    if (/\bledger\b/i.test(sql)) await this.#freshness.showWaiting();
     // Before the query sees anything: it sees this much at least.
     const watermark = this.#freshness.watermark();
     const query = new RunningQuery(watermark, (ended) => this.#running.delete(ended));
     this.#running.add(query);
     gone?.addEventListener('abort', () => query.close(), { once: true });
     try {
+      if (/\bledger\b/i.test(sql)) await this.#freshness.showWaiting();
       await query.open(await this.#store.reader(), sql, format);
     } catch (error) {
       query.close();

@@ -16,19 +16,32 @@ export const ledgerColumns = [
 const minutesOfDay = 24 * 60;
 const account = 'minute, "database", "table", key_id';
 const placesMax = 20;
+/** What a line of the ledger takes, about. */
+const lineBytes = 200;
 
 /** `mr.ledger` and `mr.skew`: only ever added to, and merged. */
 export class DuckBooks implements Books {
   readonly #writer: DuckWriter;
   readonly #reader: DuckWriter;
+  /** Its own connection: a transaction must not lend its snapshot to other readers. */
+  readonly #live: DuckWriter;
+  readonly #mustHaveRoom: (bytes: number) => Promise<void>;
   /** Lines of the ledger when it was merged last. */
   #merged = 0;
   /** The table that was counted last. */
   #counted = 0;
 
-  constructor(writer: DuckWriter, reader: DuckWriter) {
+  /** @param mustHaveRoom throws STORE_NO_ROOM unless a transaction of so many bytes has it. */
+  constructor(
+    writer: DuckWriter,
+    reader: DuckWriter,
+    live: DuckWriter,
+    mustHaveRoom: (bytes: number) => Promise<void>,
+  ) {
     this.#writer = writer;
     this.#reader = reader;
+    this.#live = live;
+    this.#mustHaveRoom = mustHaveRoom;
   }
 
   /** As part of the open transaction. */
@@ -94,12 +107,14 @@ export class DuckBooks implements Books {
     const rows = await this.#reader.all(`SELECT count(*) AS n FROM mr.ledger`);
     if (Number(rows[0]?.n) < Math.max(linesMin, 2 * this.#merged)) return;
     const nowMinute = Math.floor(nowMs / 60_000);
-    const days = (nowMinute - limits.ledgerMinutesKept) / minutesOfDay;
-    const wholeBefore = Math.floor(days) * minutesOfDay;
+    const daysBefore = nowMinute - limits.ledgerHoursKept * 60;
+    const hoursBefore = nowMinute - limits.ledgerMinutesKept;
     const sums = ledgerColumns.map((name) => `sum(${name})::BIGINT AS ${name}`).join(', ');
-    const minute = `CASE WHEN minute < ${wholeBefore}
-      THEN minute // ${minutesOfDay} * ${minutesOfDay} ELSE minute END`;
+    const floorTo = (minutes: number) => `minute // ${minutes} * ${minutes}`;
+    const minute = `CASE WHEN minute < ${daysBefore} THEN ${floorTo(minutesOfDay)}
+      WHEN minute < ${hoursBefore} THEN ${floorTo(60)} ELSE minute END`;
     const skewFrom = Math.floor(nowMinute / minutesOfDay) - limits.skewDaysKept;
+    await this.#mustHaveRoom(Number(rows[0]?.n) * lineBytes);
     await this.#writer.transact(async () => {
       await this.#merge(
         'ledger',
@@ -165,9 +180,9 @@ export class DuckBooks implements Books {
       line.keyId,
       BigInt(events),
     ]);
-    await this.#reader.transact(async () => {
-      await this.#reader.run('DELETE FROM ml.waiting');
-      await this.#reader.append('main', 'waiting', values, 'ml');
+    await this.#live.transact(async () => {
+      await this.#live.run('DELETE FROM ml.waiting');
+      await this.#live.append('main', 'waiting', values, 'ml');
     });
   }
 }

@@ -67,7 +67,8 @@ CREATE TABLE mr.parked AS
   SELECT ${receiptOf('receipt')} AS receipt, received_at, "database", "table", reason,
     key_fingerprint, dialect, context, body, '' AS address,
     '*' AS account_database, '*' AS account_table, '*' AS key_id,
-    strlen(body) + strlen(context) + ${parkedOverheadBytes} AS bytes
+    strlen(body) + strlen(context) + strlen("database") + strlen("table")
+      + ${parkedOverheadBytes} AS bytes
   FROM millrace.quarantine;
 DROP VIEW IF EXISTS millrace.auth_failures;
 DROP TABLE millrace.quarantine;
@@ -84,7 +85,7 @@ CREATE TABLE mr.skew (day BIGINT, key_id VARCHAR, bucket BIGINT, events BIGINT);
 CREATE TABLE mr.dropped ("database" VARCHAR, "table" VARCHAR, shard BIGINT, before BIGINT);
 CREATE VIEW millrace.quarantine AS
   SELECT ${receiptSql('receipt')} AS receipt, received_at, "database", "table", reason, key_id,
-    key_fingerprint, address, dialect, context, body FROM mr.parked;
+    key_fingerprint, address, dialect, context, bytes, body FROM mr.parked;
 CREATE VIEW millrace.auth_failures AS
   SELECT key_fingerprint, key_id, reason, "database", "table", count(*) AS events,
     min(received_at) AS first_at, max(received_at) AS last_at,

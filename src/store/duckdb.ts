@@ -61,13 +61,21 @@ export class Duck {
 /** A connection for our own SQL. */
 export class DuckWriter {
   readonly #connection: DuckDBConnection;
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(connection: DuckDBConnection) {
     this.#connection = connection;
   }
 
   async run(sql: string): Promise<void> {
-    await this.#connection.run(sql);
+    await this.#inTurn(() => this.#connection.run(sql));
+  }
+
+  /** One statement after another: the driver gives up one when the next begins. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => undefined);
+    return done;
   }
 
   /**
@@ -93,7 +101,7 @@ export class DuckWriter {
   }
 
   async all(sql: string): Promise<readonly Record<string, Plain>[]> {
-    const reader = await this.#connection.runAndReadAll(sql);
+    const reader = await this.#inTurn(() => this.#connection.runAndReadAll(sql));
     return reader.convertRowObjects(plain);
   }
 
@@ -108,6 +116,15 @@ export class DuckWriter {
     table: string,
     rows: Iterable<readonly (string | Date | bigint)[]>,
     catalog?: string,
+  ): Promise<void> {
+    await this.#inTurn(() => this.#append(schema, table, rows, catalog));
+  }
+
+  async #append(
+    schema: string,
+    table: string,
+    rows: Iterable<readonly (string | Date | bigint)[]>,
+    catalog: string | undefined,
   ): Promise<void> {
     const appender = await this.#connection.createAppender(table, schema, catalog);
     for (const row of rows) {

@@ -24,11 +24,19 @@ export class Parked implements ParkedEvents {
   /** A connection of its own, so that reading waits for no transaction. */
   readonly #reader: DuckWriter;
   readonly #kept: Kept;
+  readonly #mustHaveRoom: (bytes: number) => Promise<void>;
 
-  constructor(writer: DuckWriter, reader: DuckWriter, kept: Kept) {
+  /** @param mustHaveRoom throws STORE_NO_ROOM unless a transaction of so many bytes has it. */
+  constructor(
+    writer: DuckWriter,
+    reader: DuckWriter,
+    kept: Kept,
+    mustHaveRoom: (bytes: number) => Promise<void>,
+  ) {
     this.#writer = writer;
     this.#reader = reader;
     this.#kept = kept;
+    this.#mustHaveRoom = mustHaveRoom;
   }
 
   /** As part of the open transaction. */
@@ -135,6 +143,7 @@ export class Parked implements ParkedEvents {
     const values = ledgerColumns.map((name) => {
       return name === 'quarantined' ? '-count(*)' : changed.includes(name) ? 'count(*)' : '0';
     });
+    await this.#mustHaveRoom(0);
     return this.#writer.transact(async () => {
       await this.#writer.run(`CREATE OR REPLACE TEMP TABLE leaving AS ${receipts}`);
       await this.#writer.run(`INSERT INTO mr.ledger
@@ -155,7 +164,8 @@ export class Parked implements ParkedEvents {
 /** In the order of the table's columns. */
 function valuesOf(row: QuarantineRow): readonly (string | bigint | Date)[] {
   const { account } = row;
-  const bytes = Buffer.byteLength(row.body) + Buffer.byteLength(row.context) + parkedOverheadBytes;
+  const texts = [row.body, row.context, row.database, row.table];
+  const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), parkedOverheadBytes);
   return [
     BigInt(receiptNumber(row.shard, row.offset)),
     new Date(row.receivedAtMs),

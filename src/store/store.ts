@@ -49,8 +49,9 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
     await writer.run(`SET allowed_directories = ['${staging.replaceAll("'", "''")}']`);
     await writer.run('SET enable_external_access = false');
     await writer.run('SET lock_configuration = true');
-    const [checker, looker] = [await duck.connect(), await duck.connect()];
-    const connections = { writer, checker, looker };
+    const [checker, looker, live] = await Promise.all([1, 2, 3].map(() => duck.connect()));
+    assert(checker && looker && live, 'three connections');
+    const connections = { writer, checker, looker, live };
     return new DuckStore({ directory, staging, lock, duck, ...connections, catalog, kept });
   } catch (error) {
     throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
@@ -63,10 +64,12 @@ type Parts = {
   readonly lock: DirectoryLock;
   readonly duck: Duck;
   readonly writer: DuckWriter;
-  /** For the loader, beside its transaction. */
+  /** For what the loader asks while it makes a batch. */
   readonly checker: DuckWriter;
-  /** For operators. */
+  /** For everything else that is only looked at. */
   readonly looker: DuckWriter;
+  /** For the tables in memory. */
+  readonly live: DuckWriter;
   readonly catalog: Catalog;
   readonly kept: Kept;
 };
@@ -82,8 +85,9 @@ class DuckStore implements Store {
 
   constructor(parts: Parts) {
     this.#parts = parts;
-    this.parked = new Parked(parts.writer, parts.looker, parts.kept);
-    this.books = new DuckBooks(parts.writer, parts.looker);
+    const mustHaveRoom = (bytes: number) => this.#mustHaveRoom(bytes);
+    this.parked = new Parked(parts.writer, parts.looker, parts.kept, mustHaveRoom);
+    this.books = new DuckBooks(parts.writer, parts.looker, parts.live, mustHaveRoom);
     this.#tables = parts.catalog.tables;
     this.#cursors = parts.catalog.cursors;
   }
@@ -102,7 +106,7 @@ class DuckStore implements Store {
 
   async commit(batch: StoreBatch): Promise<void> {
     const changed = this.#number(batch.tables);
-    await this.#mustHaveRoom(batch);
+    await this.#mustHaveRoom(bytesOf(batch));
     await this.#parts.writer.transact(async () => {
       for (const table of changed) await this.#writeTable(table);
       await this.parked.release(batch.released);
@@ -131,10 +135,8 @@ class DuckStore implements Store {
   }
 
   /** A transaction that runs out of room on its way is worse than one that waits. */
-  async #mustHaveRoom({ tables, quarantine }: StoreBatch): Promise<void> {
+  async #mustHaveRoom(bytes: number): Promise<void> {
     const { freeBytes, diskBytes } = await nodeDisk.room(this.#parts.directory);
-    const texts = [...tables.flatMap(({ lines }) => lines), ...quarantine.map(({ body }) => body)];
-    const bytes = texts.reduce((sum, text) => sum + text.length, 0);
     const spare = Math.min(limits.storeRoomBytesMin, diskBytes * limits.storeRoomDiskShare);
     // Once as lines, once in the engine's log.
     const needed = Math.ceil(2 * bytes + spare);
@@ -147,7 +149,11 @@ class DuckStore implements Store {
     const wal = await stat(join(directory, `${fileName}.wal`)).catch(() => undefined);
     if (!wal || wal.size < limits.storeWalBytesMax) return;
     const { freeBytes } = await nodeDisk.room(directory);
-    if (freeBytes >= 2 * wal.size) await writer.run('CHECKPOINT');
+    if (freeBytes < 2 * wal.size) return;
+    // While a query still reads what was dropped, the engine puts it off, and so do we.
+    await writer.run('CHECKPOINT').catch((error: unknown) => {
+      if (!messageOf(error).includes('Cannot CHECKPOINT')) throw error;
+    });
   }
 
   /** Gives each table of a batch its number; a new one gets the next. */
@@ -254,7 +260,7 @@ class DuckStore implements Store {
   }
 
   async tables(): Promise<readonly TableStatus[]> {
-    const rows = await this.#parts.checker.all(`
+    const rows = await this.#parts.looker.all(`
       SELECT t.database, t.name, t.rows, t.duplicates, count(c.name) AS columns
       FROM mr.tables t LEFT JOIN mr.columns c ON c.table_id = t.id GROUP BY ALL ORDER BY ALL`);
     return rows.map((row) => ({
@@ -283,6 +289,8 @@ class DuckStore implements Store {
     const { writer, duck } = this.#parts;
     const table = this.#stored(database, name);
     const path = this.#stagingPath();
+    // The table is written anew, and what changes to a file.
+    await this.#mustHaveRoom(await this.size());
     const reader = await duck.connect();
     const after = await writer
       .transact(() => retype(writer, reader, table, column, conversion, path))
@@ -352,7 +360,8 @@ class DuckStore implements Store {
   }
 
   async close(): Promise<void> {
-    const { duck, writer, checker, looker, lock } = this.#parts;
+    const { duck, writer, checker, looker, live, lock } = this.#parts;
+    live.close();
     looker.close();
     checker.close();
     writer.close();
@@ -360,4 +369,9 @@ class DuckStore implements Store {
     await rm(this.#parts.staging, { recursive: true, force: true });
     lock.release();
   }
+}
+
+function bytesOf({ tables, quarantine }: StoreBatch): number {
+  const texts = [...tables.flatMap(({ lines }) => lines), ...quarantine.map(({ body }) => body)];
+  return texts.reduce((sum, text) => sum + text.length, 0);
 }

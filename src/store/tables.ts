@@ -6,6 +6,10 @@ import type { DuckWriter, Plain } from './duckdb.ts';
 import { receiptSql } from './receipts.ts';
 import type { ColumnStatus, ColumnType, Conversion, Found, TableSchema } from './types.ts';
 
+/** Characters of changed rows that are written at once. */
+const linesMax = 4 * 1024 * 1024;
+/** Longer texts of `_rescued_data` are no examples. */
+const rescuedLengthMax = 10_000;
 /** Tables that are searched for a receipt at once. */
 const searchedAtOnce = 50;
 
@@ -36,7 +40,8 @@ export async function rescuedTexts(
   count: number,
 ): Promise<readonly string[]> {
   const rows = await reader.all(`
-    SELECT _rescued_data AS text FROM mr.hot_${id} WHERE _rescued_data IS NOT NULL
+    SELECT _rescued_data AS text FROM mr.hot_${id}
+    WHERE _rescued_data IS NOT NULL AND strlen(_rescued_data) < ${rescuedLengthMax}
     ORDER BY _receipt DESC LIMIT ${count}`);
   return rows.map(({ text }) => text as string);
 }
@@ -68,11 +73,14 @@ export async function retype(
     const columns = new Map(table.columns).set(column, { name: column, type, exactAsDouble });
     const after = { ...table, columns };
     const text = type === 'JSON' ? 'VARCHAR' : type;
+    // A row that is not among the changed has nothing rescued, and keeps it in any case.
+    const rescued =
+      'CASE WHEN changed.receipt IS NULL THEN kept._rescued_data ELSE changed.rescued END';
     const names = insertColumns(after)
       .split(', ')
       .map((name) => {
         if (name === `"${column}"`) return `changed.value::${type} AS ${name}`;
-        return name === '_rescued_data' ? `changed.rescued AS ${name}` : `kept.${name}`;
+        return name === '_rescued_data' ? `${rescued} AS ${name}` : `kept.${name}`;
       });
     await writer.run(`CREATE TABLE ${hot}_new AS SELECT ${names.join(', ')}
       FROM ${hot} kept LEFT JOIN read_ndjson('${path.replaceAll("'", "''")}', columns = {
@@ -100,8 +108,8 @@ async function* changedCells(
   const chunks = reader.stream(`
     SELECT _receipt::VARCHAR, ${value}, _rescued_data
     FROM ${hot} WHERE "${name}" IS NOT NULL OR _rescued_data IS NOT NULL`);
+  let lines = '';
   for await (const rows of chunks) {
-    let lines = '';
     for (const [receipt, given, before] of rows) {
       const cell = { value: textOf(given), rescued: textOf(before) };
       const { value: text, rescued } = conversion.change(cell);
@@ -109,9 +117,12 @@ async function* changedCells(
       if (text !== undefined) lines += `,"value":${text}`;
       if (rescued !== undefined) lines += `,"rescued":${JSON.stringify(rescued)}`;
       lines += '}\n';
+      if (lines.length < linesMax) continue;
+      yield lines;
+      lines = '';
     }
-    yield lines;
   }
+  yield lines;
 }
 
 /** A value as JSON text; what is JSON already stays as it is. */
