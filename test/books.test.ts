@@ -413,14 +413,23 @@ describe('a column that gets another type', () => {
 test('clocks of senders that are off are counted by key', async () => {
   await open();
   const now = receivedAtMs / 1000;
-  const times = [now, now - 2, now - 90, now + 7_200, now - 30 * 86_400, now + 4 * 86_400, '"x"'];
+  const times = [
+    now,
+    now - 2,
+    now - 90,
+    now + 7_200,
+    now - 30 * 86_400,
+    now + 4 * 86_400,
+    '"x"',
+    '1e400',
+  ];
   for (const time of times) await line.append(`{"td_record_time":${time}}`);
   await line.append('{}');
   await line.flush();
   const [row] =
     await line.rows(`SELECT events, outside, unreadable, earlier, from_m5_s, from_m300_s,
     from_3600_s, from_259200_s FROM millrace.time_report`);
-  expect(row).toEqual([7, 2, 1, 1, 2, 1, 1, 1]);
+  expect(row).toEqual([8, 3, 1, 1, 2, 1, 1, 2]);
 });
 
 test('every event is in the books, whatever comes in whatever order', async () => {

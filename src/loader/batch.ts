@@ -57,9 +57,9 @@ export class Batch {
     return this.#staying;
   }
 
-  /** By how many seconds `td_record_time` was off, where it was a time. */
+  /** By how many seconds `td_record_time` was off, where it was a number with an end. */
   get skews(): readonly number[] {
-    return this.#skews.flatMap(({ seconds }) => (Number.isNaN(seconds) ? [] : [seconds]));
+    return this.#skews.flatMap(({ seconds }) => (Number.isFinite(seconds) ? [seconds] : []));
   }
 
   /** What went wrong in our own code, for the log. */

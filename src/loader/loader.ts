@@ -373,11 +373,11 @@ export class Loader {
     }
     const startedAt = performance.now();
     const written = await this.#commit(batch, cursors);
+    this.#behindSinceMs = this.#isBehind() ? batch.oldestReceivedAtMs : undefined;
+    this.#answerWaiters();
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
-    this.#behindSinceMs = this.#isBehind() ? batch.oldestReceivedAtMs : undefined;
-    this.#answerWaiters();
     for (const { reader, cursor } of this.#shards.values()) await reader.drop(cursor);
   }
 
