@@ -3,12 +3,12 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { fault, type Mark, randomIds } from '../src/base/index.ts';
-import { fingerprintOf, membersOf } from '../src/event/index.ts';
+import { fingerprintOf } from '../src/event/index.ts';
 import { changeKey, createKey, importKey, revokeKey } from '../src/keys/index.ts';
 import type { Store } from '../src/store/index.ts';
 import { eventually } from './support/eventually.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Line, receivedAtMs, twin } from './support/line.ts';
+import { Line, openLoader, receivedAtMs, twin } from './support/line.ts';
 import { temporaryDirectory } from './support/server.ts';
 
 /* What the ledger says of every event, whatever becomes of it; in one process. */
@@ -186,6 +186,23 @@ describe('what changes between the answer and the table', () => {
     expect(await line.rows(ledger)).toEqual([['shop', 'orders', 3, 1, 0, 1, 0, 1]]);
   });
 
+  test('a store that nobody can answer for ends the process, whoever asked it', async () => {
+    await open();
+    await line.append('{"id":1}', { key: outside });
+    await line.flush();
+    await line.loader.close();
+    const doubt = () => Promise.reject(fault('STORE_INVALID', { seen: 'the test says so' }));
+    const fatal: unknown[] = [];
+    const store = twin(line.store, { retype: doubt });
+    line.loader = await openLoader(line.data, store, [0], (error) => {
+      fatal.push(error);
+    });
+    const failed = { code: 'STORE_INVALID' };
+    const retyped = line.loader.retype('shop', 'orders', 'id', 'JSON');
+    await expect(retyped).rejects.toMatchObject(failed);
+    expect(fatal).toEqual([expect.objectContaining(failed)]);
+  });
+
   test('a key that is revoked or narrowed: events are in quarantine, with the reason', async () => {
     await open();
     const narrowed = await createKey(line.data, { database: 'shop' }, randomIds, 0);
@@ -326,88 +343,6 @@ test('merging the ledger changes no sum', async () => {
   expect(await line.rows(ledger)).toEqual(before);
   expect(await line.rows('SELECT count(*) FROM millrace.ledger')).toEqual([[3]]);
   expect(await line.store.books.audit()).toEqual({ events: 0, where: [] });
-});
-
-describe('a column that gets another type', () => {
-  const texts = [
-    '1 -1 0 42.0 1.5 -0.0 1e300 9007199254740993 9223372036854775807 18446744073709551616',
-    '123456789012345678901234567890 true false "" "x" "42" "1.5" "true"',
-    '"\\u0000" "\\ud800" {"a":[1.10]} [] [1,"x"]',
-  ].flatMap((some) => some.split(' '));
-  const types = ['BIGINT', 'DOUBLE', 'BOOLEAN', 'VARCHAR', 'JSON'] as const;
-
-  /** What a value means, whatever its type: a number and a text of its digits are the same. */
-  const meaning = (text: string): string => {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object') return text;
-    const bare = typeof value === 'string' ? value : text;
-    return /^-?\d+(\.\d+)?(e\+?\d+)?$/.test(bare) ? String(Number(bare)) : bare;
-  };
-
-  test('there and back, no value is lost', async () => {
-    await open();
-    for (const text of texts) await line.append(`{"v":${text},"other":1}`);
-    await line.append('{"V":1,"v":"second"}');
-    await line.flush();
-    const order = [...types, ...types.toReversed(), 'DOUBLE', 'VARCHAR', 'JSON'] as const;
-    for (const type of order) {
-      const { left } = await line.loader.retype('shop', 'orders', 'v', type);
-      const value = type === 'JSON' ? 'v::VARCHAR' : 'to_json(v)::VARCHAR';
-      const rows = await line.rows(
-        `SELECT ${value}, _rescued_data, other FROM shop.orders ORDER BY _receipt`,
-      );
-      const found = rows.map(([text, rescued]) => {
-        const kept = rescued === null ? undefined : membersOf(rescued as string)[0]?.text;
-        return meaning((text as string | null) ?? kept ?? '""');
-      });
-      expect(found.slice(0, -1), type).toEqual(texts.map(meaning));
-      const counted = rows.filter(([, rescued]) => rescued !== null).length;
-      expect(left, type).toBeGreaterThanOrEqual(counted);
-      expect(rows.every(([, , other], at) => other === (at < texts.length ? 1 : null))).toBe(true);
-      const [status] = await line.store.columns('shop', 'orders');
-      expect(status).toMatchObject({ column: 'v', type, rescued: left });
-    }
-    await line.append('{"v":{"new":1}}');
-    await line.flush();
-    await line.reopen();
-    expect(await line.rows('SELECT v FROM shop.orders ORDER BY _receipt DESC LIMIT 1')).toEqual([
-      ['{"new":1}'],
-    ]);
-    expect(await line.store.books.audit()).toEqual({ events: 0, where: [] });
-  });
-
-  test('columns of any name lose nothing', async () => {
-    await open();
-    const names = ['rescued', 'value', 'receipt', 'kept', 'changed', 'rowid', 'n'];
-    await line.append(JSON.stringify(Object.fromEntries(names.map((name) => [name, 1]))));
-    await line.append('{"n":"abc"}');
-    await line.append('{"rescued":"x","other":5}');
-    await line.flush();
-    const sql = 'SELECT n, rescued, other, _rescued_data FROM shop.orders ORDER BY _receipt';
-    expect(await line.rows(sql)).toEqual([
-      [1, 1, null, null],
-      [null, null, null, '{"n":"abc"}'],
-      [null, null, 5, '{"rescued":"x"}'],
-    ]);
-    for (const name of names) await line.loader.retype('shop', 'orders', name, 'VARCHAR');
-    expect(await line.rows(sql)).toEqual([
-      ['1', '1', null, null],
-      ['abc', null, null, null],
-      [null, 'x', 5, null],
-    ]);
-  });
-
-  test('one that is not there is a fault', async () => {
-    await open();
-    await line.append('{"v":1}');
-    await line.flush();
-    const retype = (table: string, column: string) =>
-      line.loader.retype('shop', table, column, 'JSON');
-    await expect(retype('nothing', 'v')).rejects.toMatchObject({ code: 'NO_SUCH_TABLE' });
-    for (const column of ['w', 'time', '_receipt', '_rescued_data', 'v" , 1 AS "v']) {
-      await expect(retype('orders', column)).rejects.toMatchObject({ code: 'NO_SUCH_COLUMN' });
-    }
-  });
 });
 
 test('clocks of senders that are off are counted by key', async () => {

@@ -127,7 +127,14 @@ export function openLog(data: string, shard: number): Promise<Log> {
   });
 }
 
-export async function openLoader(data: string, store: Store, shards = [0]): Promise<Loader> {
+export async function openLoader(
+  data: string,
+  store: Store,
+  shards = [0],
+  onFatal: (error: unknown) => void = (error) => {
+    throw error;
+  },
+): Promise<Loader> {
   const readers = new Map<number, LogReader>();
   for (const shard of shards) {
     readers.set(shard, await LogReader.open(nodeDisk, shardDirectory(data, shard)));
@@ -139,9 +146,7 @@ export async function openLoader(data: string, store: Store, shards = [0]): Prom
     clock: systemClock,
     logger,
     metrics: new Metrics('test'),
-    onFatal: (error) => {
-      throw error;
-    },
+    onFatal,
   });
 }
 
