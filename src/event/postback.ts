@@ -28,7 +28,7 @@ export type Context = {
   readonly recordTime?: string;
   /** Header Idempotency-Key. */
   readonly idempotencyKey?: string;
-  /** Address of a sender whose key the edge does not know, for `millrace.auth_failures`. */
+  /** Address of a sender whose key may not write there, for `millrace.auth_failures`. */
   readonly from?: string;
 };
 

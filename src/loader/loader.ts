@@ -247,11 +247,10 @@ export class Loader {
     shard: number,
     from: number,
     to: number,
-    tables?: readonly string[],
   ): Promise<{ readonly isWaiting: boolean; readonly found: readonly Found[] }> {
     const known = this.#shards.get(shard);
     const isWaiting = known !== undefined && to > known.cursor && from < known.durable;
-    return { isWaiting, found: await this.#options.store.find(shard, from, to, tables) };
+    return { isWaiting, found: await this.#options.store.find(shard, from, to) };
   }
 
   /** Shows in `millrace.ledger` what waits in the log now. */

@@ -1,6 +1,6 @@
 import { limits } from '../base/index.ts';
 import type { Receipt } from '../event/index.ts';
-import type { DuckWriter } from './duckdb.ts';
+import type { DuckWriter, Plain } from './duckdb.ts';
 import type { Account, Books, Entry, KeyUsage, Remainder, SkewCount } from './types.ts';
 
 /** The counts of `mr.ledger`, in its order. */
@@ -28,8 +28,9 @@ export class DuckBooks implements Books {
   readonly #mustHaveRoom: (bytes: number) => Promise<void>;
   /** Lines of the ledger when it was merged last. */
   #merged = 0;
-  /** The table that was counted last. */
+  /** The table that was counted last, and those that were wrong when they were. */
   #counted = 0;
+  readonly #wrong = new Map<number, Wrong>();
 
   /** @param mustHaveRoom throws STORE_NO_ROOM unless a transaction of so many bytes has it. */
   constructor(
@@ -83,24 +84,32 @@ export class DuckBooks implements Books {
         SELECT "database", "table" AS name, sum(committed) AS committed FROM mr.ledger
         GROUP BY ALL) l USING ("database", name) WHERE amount <> 0`);
     const rows = await this.#auditRows();
-    const all = [...lines, ...rows];
-    const events = all.reduce((sum, { amount }) => sum + Math.abs(Number(amount)), 0);
-    return { events, where: all.slice(0, placesMax).map(({ place }) => place as string) };
+    const all = [...lines.map(wrongOf), ...rows];
+    const events = all.reduce((sum, { amount }) => sum + Math.abs(amount), 0);
+    return { events, where: all.slice(0, placesMax).map(({ place }) => place) };
   }
 
-  /** Tables that do not hold the rows that they are said to: some of them at each call. */
-  async #auditRows() {
+  /** Tables that do not hold the rows that they are said to: some are counted at each call. */
+  async #auditRows(): Promise<readonly Wrong[]> {
     const tables = await this.#reader.all(`
       SELECT id FROM mr.tables WHERE id > ${this.#counted}
       ORDER BY id LIMIT ${limits.auditTablesMax}`);
     const ids = tables.map(({ id }) => Number(id));
-    this.#counted = ids.at(-1) ?? 0;
-    if (ids.length === 0) return [];
+    const isEnd = ids.length < limits.auditTablesMax;
+    const last = isEnd ? Infinity : (ids.at(-1) ?? 0);
+    // What was found wrong stays so until it is counted again, or dropped.
+    for (const id of this.#wrong.keys()) {
+      if (id > this.#counted && id <= last) this.#wrong.delete(id);
+    }
+    this.#counted = isEnd ? 0 : last;
+    if (ids.length === 0) return [...this.#wrong.values()];
     const counts = ids.map((id) => `SELECT ${id} AS id, count(*) AS n FROM mr.hot_${id}`);
-    return this.#reader.all(`
+    const found = await this.#reader.all(`
       WITH counts AS (${counts.join(' UNION ALL ')})
-      SELECT 'rows of ' || "database" || '.' || name AS place, rows - n AS amount
+      SELECT id, 'rows of ' || "database" || '.' || name AS place, rows - n AS amount
       FROM mr.tables JOIN counts USING (id) WHERE amount <> 0`);
+    for (const row of found) this.#wrong.set(Number(row.id), wrongOf(row));
+    return [...this.#wrong.values()];
   }
 
   async compact(nowMs: number, linesMin: number = limits.ledgerLinesMin): Promise<void> {
@@ -185,4 +194,11 @@ export class DuckBooks implements Books {
       await this.#live.append('main', 'waiting', values, 'ml');
     });
   }
+}
+
+/** A place where the books are wrong, and by how many events. */
+type Wrong = { readonly place: string; readonly amount: number };
+
+function wrongOf({ place, amount }: Readonly<Record<string, Plain>>): Wrong {
+  return { place: place as string, amount: Number(amount) };
 }

@@ -71,7 +71,7 @@ export type QuarantineRow = Receipt & {
   readonly context: string;
   /** The event's exact text. */
   readonly body: string;
-  /** The address it came from, if the sender's key was not known; else empty. */
+  /** The address it came from, if the edge saw that its key may not write there; else empty. */
   readonly address: string;
   /** Where the ledger has it. */
   readonly account: Account;
