@@ -103,6 +103,16 @@ export const settings = {
     'how long events stay in quarantine; then they go',
     'DAYS',
   ),
+  archiveMinutes: setting(
+    integer(1, 10_080).default(60),
+    'how long rows stay hot; then they are moved to Parquet files',
+    'MINUTES',
+  ),
+  compactionShare: setting(
+    integer(1, 100).default(25),
+    'percent of the time in which small files may be merged',
+    'PERCENT',
+  ),
   alarmWebhook: setting(
     z
       .url({ protocol: /^https?$/, error: 'expected an address like https://…' })
@@ -177,6 +187,8 @@ export type Config = Values<
   | 'logLevel'
   | 'quarantineBytes'
   | 'quarantineDays'
+  | 'archiveMinutes'
+  | 'compactionShare'
   | 'alarmWebhook'
 > & {
   readonly tls: TlsFiles | undefined;
@@ -194,7 +206,11 @@ export type RoomsConfig = Pick<
   | 'quarantineBytes'
   | 'quarantineDays'
   | 'alarmWebhook'
->;
+> & {
+  /** Undefined: rows are moved to files when somebody asks for it only. */
+  readonly archiveMinutes?: number | undefined;
+  readonly compactionShare?: number | undefined;
+};
 
 const envPrefix = 'MILLRACE_';
 

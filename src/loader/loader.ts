@@ -14,6 +14,7 @@ import type { Damage, LogReader, ReadRecord } from '../log/index.ts';
 import type { ColumnType, Found, ParkedFilter, Retyped, Store } from '../store/index.ts';
 import type { QuarantineRow, StoreBatch } from '../store/index.ts';
 import { AuthAlarm } from './alarm.ts';
+import { Archivist } from './archivist.ts';
 import { Batch } from './batch.ts';
 import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
@@ -35,6 +36,10 @@ export type LoaderOptions = {
   readonly metrics: Metrics;
   /** Where alarms are posted to. */
   readonly alarmWebhook?: string | undefined;
+  /** How old hot rows may be before they are moved to files; undefined: until somebody asks. */
+  readonly archiveMinutes?: number | undefined;
+  /** Percent of the time that compaction may take. */
+  readonly compactionShare?: number | undefined;
   /** Called when the store can no longer be used: the process must end and start anew. */
   readonly onFatal: (error: unknown) => void;
 };
@@ -55,6 +60,8 @@ export class Loader {
   readonly #metrics: ReturnType<typeof loaderMetrics>;
   readonly #alarm: AuthAlarm;
   readonly #keeper: Keeper;
+  /** Whoever changes a table otherwise than by loading, does it here. */
+  readonly archivist: Archivist;
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
   #waiters: Waiter[] = [];
@@ -77,6 +84,12 @@ export class Loader {
     const webhook = new Webhook(options.alarmWebhook, logger);
     this.#alarm = new AuthAlarm(logger, webhook);
     this.#metrics = loaderMetrics(options.metrics, () => this.status());
+    this.archivist = new Archivist({
+      ...options,
+      archiveMinutes: options.archiveMinutes,
+      compactionShare: options.compactionShare ?? 100,
+      between: (work) => this.exclusive(work),
+    });
     this.#keeper = new Keeper({ ...options, webhook, loader: this, missing: () => this.#missing });
   }
 
@@ -84,6 +97,7 @@ export class Loader {
     const loader = new Loader(options);
     loader.#running = loader.#run();
     loader.#keeper.start();
+    loader.archivist.start();
     return loader;
   }
 
@@ -213,9 +227,9 @@ export class Loader {
     type: ColumnType,
   ): Promise<Retyped> {
     const { store } = this.#options;
-    return this.exclusive(async () => {
+    return this.archivist.alone(async (between) => {
       const retyping = new Retyping(column, type);
-      await store.retype(database, table, column, retyping);
+      await store.retype(database, table, column, retyping, between);
       return retyping.result();
     });
   }
@@ -234,7 +248,9 @@ export class Loader {
     const before = new Map(
       [...this.#shards.values()].map(({ shard, durable }) => [shard, durable]),
     );
-    await this.exclusive(() => this.#options.store.dropTable(database, table, before));
+    await this.archivist.alone((between) => {
+      return between(() => this.#options.store.dropTable(database, table, before));
+    });
   }
 
   /** Whether an edge has said that an offset of its shard is on disk. */
@@ -304,6 +320,7 @@ export class Loader {
   /** Loads what is durable, then stops. What fails now stays in the log. */
   async close(): Promise<void> {
     this.#isClosing = true;
+    await this.archivist.stop();
     await this.#keeper.stop();
     this.#stop.abort();
     this.#wake();

@@ -49,8 +49,9 @@ export class Duck {
     return new DuckWriter(await this.#instance.connect());
   }
 
-  async reader(): Promise<DuckReader> {
-    return new DuckReader(await this.#instance.connect());
+  /** @param onClose is told when the reader reads no more. */
+  async reader(onClose: () => void): Promise<DuckReader> {
+    return new DuckReader(await this.#instance.connect(), onClose);
   }
 
   close(): void {
@@ -146,9 +147,11 @@ export class DuckWriter {
 /** A connection for users' SQL: one SELECT at a time, which cannot change anything. */
 export class DuckReader {
   readonly #connection: DuckDBConnection;
+  readonly #onClose: () => void;
 
-  constructor(connection: DuckDBConnection) {
+  constructor(connection: DuckDBConnection, onClose: () => void) {
     this.#connection = connection;
+    this.#onClose = onClose;
   }
 
   /** @throws QUERY_REFUSED when it is not one SELECT, QUERY_FAILED with the engine's text */
@@ -194,6 +197,7 @@ export class DuckReader {
 
   close(): void {
     this.#connection.closeSync();
+    this.#onClose();
   }
 }
 

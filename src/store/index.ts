@@ -19,7 +19,9 @@
 export { type DuckReader, type Plain, type RowSet } from './duckdb.ts';
 export {
   type Account,
+  type Between,
   type Cell,
+  type Chore,
   type Column,
   type ColumnStatus,
   type ColumnType,
@@ -28,12 +30,15 @@ export {
   type EventId,
   type Found,
   type KeyUsage,
+  type Lake,
+  type LakeFile,
   type ParkedFilter,
   type ParkedGroup,
   type ParkedSource,
   type QuarantineReason,
   type QuarantineRow,
   type Remainder,
+  type Retention,
   type Retyped,
   type SeenId,
   skewBounds,
@@ -41,6 +46,7 @@ export {
   type Store,
   type StoreBatch,
   type TableBatch,
+  type TableParts,
   type TableSchema,
   type TableStatus,
 } from './types.ts';

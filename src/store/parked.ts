@@ -6,6 +6,7 @@ import type { DuckWriter, Plain } from './duckdb.ts';
 import { receiptParts } from './receipts.ts';
 import type { ParkedEvents, ParkedFilter, ParkedGroup, QuarantineReason } from './types.ts';
 import type { ParkedSource, QuarantineRow } from './types.ts';
+import { quoted } from './views.ts';
 
 type Row = Readonly<Record<string, Plain>>;
 
@@ -236,8 +237,4 @@ function conditionOf(filter: ParkedFilter): string {
 /** In the order of `sourceColumns`. */
 function sourceValues({ reason, fingerprint, database, table }: ParkedSource): string {
   return `(${[reason, fingerprint, database, table].map(quoted).join(', ')})`;
-}
-
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
 }

@@ -1,5 +1,5 @@
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
 import { receiptNumber } from '../event/index.ts';
 import { DuckBooks } from './books.ts';
@@ -10,15 +10,18 @@ import {
   insertColumns,
   openCatalog,
   selectLines,
-  type StoredTable,
   tableKey,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
+import { DuckLake } from './lake.ts';
+import { follow } from './lake-catalog.ts';
 import { type Kept, Parked } from './parked.ts';
-import { dropTable, findRows, readColumns, rescuedTexts, retype } from './tables.ts';
-import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
 import { receiptSql } from './receipts.ts';
+import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot } from './tables.ts';
+import { writeCells } from './tables.ts';
+import type { Between, ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
 import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
+import { quoted, Relations, type StoredTable } from './views.ts';
 
 /**
  * Locks and opens the store below a data directory.
@@ -27,7 +30,9 @@ import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
 export async function openStore(dataDirectory: string, kept: Kept): Promise<Store> {
   const directory = join(dataDirectory, 'store');
   const staging = join(directory, 'staging');
+  const lake = resolve(dataDirectory, 'lake');
   await nodeDisk.makeDirectory(directory);
+  await nodeDisk.makeDirectory(lake);
   const holder = () => 'a process of an earlier server that is still ending';
   const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
   await rm(staging, { recursive: true, force: true });
@@ -46,13 +51,20 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
     });
     const writer = await duck.connect();
     const catalog = await openCatalog(writer);
-    await writer.run(`SET allowed_directories = ['${staging.replaceAll("'", "''")}']`);
+    const relations = new Relations(lake);
+    await follow(writer, relations, lake, catalog.tables.values());
+    await writer.run(`SET allowed_directories = [${quoted(staging)}, ${quoted(lake)}]`);
     await writer.run('SET enable_external_access = false');
     await writer.run('SET lock_configuration = true');
-    const [checker, looker, live] = await Promise.all([1, 2, 3].map(() => duck.connect()));
-    assert(checker && looker && live, 'three connections');
-    const connections = { writer, checker, looker, live };
-    return new DuckStore({ directory, staging, lock, duck, ...connections, catalog, kept });
+    const [checker, looker, live, archiver] = await Promise.all(
+      [1, 2, 3, 4].map(() => duck.connect()),
+    );
+    assert(checker && looker && live && archiver, 'four connections');
+    const connections = { writer, checker, looker, live, archiver };
+    const places = { directory, lakeDirectory: lake, staging, lock };
+    const store = new DuckStore({ ...places, duck, ...connections, catalog, relations, kept });
+    await store.openLake();
+    return store;
   } catch (error) {
     throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
   }
@@ -60,6 +72,7 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
 
 type Parts = {
   readonly directory: string;
+  readonly lakeDirectory: string;
   readonly staging: string;
   readonly lock: DirectoryLock;
   readonly duck: Duck;
@@ -70,6 +83,9 @@ type Parts = {
   readonly looker: DuckWriter;
   /** For the tables in memory. */
   readonly live: DuckWriter;
+  /** For what is read into files. */
+  readonly archiver: DuckWriter;
+  readonly relations: Relations;
   readonly catalog: Catalog;
   readonly kept: Kept;
 };
@@ -80,6 +96,7 @@ class DuckStore implements Store {
   readonly #parts: Parts;
   readonly #tables: Map<string, StoredTable>;
   readonly #cursors: Map<number, number>;
+  #lake: DuckLake | undefined;
   #stagingCount = 0;
   #forgottenBeforeMs = 0;
 
@@ -90,6 +107,20 @@ class DuckStore implements Store {
     this.books = new DuckBooks(parts.writer, parts.looker, parts.live, mustHaveRoom);
     this.#tables = parts.catalog.tables;
     this.#cursors = parts.catalog.cursors;
+  }
+
+  /** Once, before anything else. */
+  async openLake(): Promise<void> {
+    const { lakeDirectory: directory, writer, archiver, relations } = this.#parts;
+    const tools = { mustHaveRoom: (bytes: number) => this.#mustHaveRoom(bytes) };
+    const parts = { directory, tables: this.#tables, relations, writer, archiver, ...tools };
+    const settle = () => this.#settle();
+    this.#lake = await DuckLake.open({ ...parts, books: this.books, settle });
+  }
+
+  get lake(): DuckLake {
+    assert(this.#lake, 'the lake is open');
+    return this.#lake;
   }
 
   get cursors(): ReadonlyMap<number, number> {
@@ -115,8 +146,10 @@ class DuckStore implements Store {
       await this.books.add(batch.ledger, batch.skew);
       for (const [shard, next] of batch.cursors) await this.#writeCursor(shard, next);
     });
-    for (const { id, database, table, columns } of changed) {
-      this.#tables.set(tableKey(database, table), { id, database, table, columns });
+    for (const { id, database, table, columns, sealed, files, lines } of changed) {
+      const stored = { id, database, table, columns, sealed, files };
+      this.#tables.set(tableKey(database, table), stored);
+      this.lake.grew(id, lines.length, bytesOfLines(lines));
     }
     for (const [shard, next] of batch.cursors) this.#cursors.set(shard, next);
     await this.#settle();
@@ -160,14 +193,16 @@ class DuckStore implements Store {
   #number(batches: readonly TableBatch[]): readonly (TableBatch & StoredTable)[] {
     let last = Math.max(0, ...[...this.#tables.values()].map(({ id }) => id));
     return batches.map((batch) => {
-      const id = this.schema(batch.database, batch.table)?.id ?? (last += 1);
-      return { ...batch, id };
+      const known = this.schema(batch.database, batch.table);
+      if (known) return { ...known, ...batch };
+      last += 1;
+      return { ...batch, id: last, sealed: undefined, files: [] };
     });
   }
 
   async #writeTable(batch: TableBatch & StoredTable): Promise<void> {
-    const { writer } = this.#parts;
-    for (const sql of growth(this.schema(batch.database, batch.table), batch)) {
+    const { writer, relations } = this.#parts;
+    for (const sql of growth(relations, this.schema(batch.database, batch.table), batch)) {
       await writer.run(sql);
     }
     await this.#staged(batch, (path) =>
@@ -273,30 +308,53 @@ class DuckStore implements Store {
   }
 
   async columns(database: string, table: string): Promise<readonly ColumnStatus[]> {
-    return readColumns(this.#parts.looker, this.#stored(database, table));
+    const { looker, relations } = this.#parts;
+    const stored = this.#stored(database, table);
+    return this.lake.reading(() => readColumns(looker, relations, stored));
   }
 
   async rescued(database: string, table: string, count: number): Promise<readonly string[]> {
-    return rescuedTexts(this.#parts.looker, this.#stored(database, table), count);
+    const { looker, relations } = this.#parts;
+    const stored = this.#stored(database, table);
+    return this.lake.reading(() => rescuedTexts(looker, relations, stored, count));
   }
 
   async retype(
     database: string,
     name: string,
-    column: string,
+    columnName: string,
     conversion: Conversion,
+    between: Between,
   ): Promise<void> {
-    const { writer, duck } = this.#parts;
+    const { writer, archiver, relations, duck } = this.#parts;
     const table = this.#stored(database, name);
-    const path = this.#stagingPath();
-    // The table is written anew, and what changes to a file.
-    await this.#mustHaveRoom(await this.size());
+    const column = table.columns.get(columnName);
+    if (!column) {
+      throw fault('NO_SUCH_COLUMN', { seen: columnName, table: tableKey(database, name) });
+    }
+    const retype = { column, conversion, path: this.#stagingPath() };
     const reader = await duck.connect();
-    const after = await writer
-      .transact(() => retype(writer, reader, table, column, conversion, path))
-      .finally(() => reader.close());
-    this.#tables.set(tableKey(database, name), after);
-    await this.#settle();
+    try {
+      await this.lake.rewrite(database, name, between, {
+        files: table.files,
+        partOf: async (before, file) => {
+          const source = relations.files(before, [file]);
+          const [found] = await archiver.all(`SELECT count(*) AS n FROM (${source})
+            WHERE "${columnName}" IS NOT NULL OR _rescued_data IS NOT NULL`);
+          if (Number(found?.n) === 0) return undefined;
+          await writeCells(reader, source, retype);
+          return { source: retypedSql(before, source, retype), rows: file.rows };
+        },
+        hot: async (before) => {
+          // Hot rows are written anew, and what changes to a file.
+          await this.#mustHaveRoom(await this.size());
+          return retypeHot(writer, reader, before, retype);
+        },
+      });
+    } finally {
+      reader.close();
+      await rm(retype.path, { force: true });
+    }
   }
 
   async dropTable(
@@ -305,13 +363,16 @@ class DuckStore implements Store {
     before: ReadonlyMap<number, number>,
   ): Promise<void> {
     const { writer, catalog } = this.#parts;
+    const stored = this.#stored(database, table);
     await writer.transact(async () => {
-      await dropTable(writer, this.#stored(database, table), before);
+      await this.lake.drop(stored);
+      await dropTable(writer, stored, before);
       await this.books.drop(database, table);
     });
     this.#tables.delete(tableKey(database, table));
     catalog.dropped.set(tableKey(database, table), new Map(before));
     await this.#settle();
+    await this.lake.dropped(stored);
   }
 
   incarnation(database: string, table: string): string {
@@ -329,9 +390,12 @@ class DuckStore implements Store {
     to: number,
     tables?: readonly string[],
   ): Promise<readonly Found[]> {
-    const { looker } = this.#parts;
+    const { looker, relations } = this.#parts;
     const searched = tables?.flatMap((name) => this.#tables.get(name) ?? []);
-    const rows = await findRows(looker, searched ?? [...this.#tables.values()], shard, from, to);
+    const stored = searched ?? [...this.#tables.values()];
+    const rows = await this.lake.reading(() => {
+      return findRows(looker, relations, stored, shard, from, to);
+    });
     const parked = await looker.all(`
       SELECT ${receiptSql('receipt')} AS receipt, "database", "table", reason FROM mr.parked
       WHERE receipt BETWEEN ${receiptNumber(shard, from)} AND ${receiptNumber(shard, to - 1)}
@@ -356,11 +420,12 @@ class DuckStore implements Store {
   }
 
   reader(): Promise<DuckReader> {
-    return this.#parts.duck.reader();
+    return this.#parts.duck.reader(this.lake.lease());
   }
 
   async close(): Promise<void> {
-    const { duck, writer, checker, looker, live, lock } = this.#parts;
+    const { duck, writer, checker, looker, live, archiver, lock } = this.#parts;
+    archiver.close();
     live.close();
     looker.close();
     checker.close();
@@ -372,6 +437,10 @@ class DuckStore implements Store {
 }
 
 function bytesOf({ tables, quarantine }: StoreBatch): number {
-  const texts = [...tables.flatMap(({ lines }) => lines), ...quarantine.map(({ body }) => body)];
+  const rows = tables.reduce((sum, { lines }) => sum + bytesOfLines(lines), 0);
+  return rows + bytesOfLines(quarantine.map(({ body }) => body));
+}
+
+function bytesOfLines(texts: readonly string[]): number {
   return texts.reduce((sum, text) => sum + text.length, 0);
 }

@@ -256,10 +256,81 @@ export interface Books {
   setWaiting(rows: readonly (Receipt & Account & { readonly events: number })[]): Promise<void>;
 }
 
+/** A Parquet file with rows of one table and one day. It never changes. */
+export type LakeFile = {
+  /** 16 hexadecimal digits, never used again. */
+  readonly name: string;
+  /** `YYYY-MM-DD`, UTC; `__HIVE_DEFAULT_PARTITION__` for rows of rare days together. */
+  readonly day: string;
+  readonly rows: number;
+  readonly bytes: number;
+  /** UNIX seconds of the first and the last row. */
+  readonly timeMin: number;
+  readonly timeMax: number;
+  readonly receiptMin: bigint;
+  readonly receiptMax: bigint;
+};
+
+/** Runs work while nothing else is written: between two loads. */
+export type Between = <T>(work: () => Promise<T>) => Promise<T>;
+
+/** Something to do in the lake. */
+export type Chore = { readonly database: string; readonly table: string } & (
+  | { readonly kind: 'archive' }
+  | { readonly kind: 'compact'; readonly files: readonly LakeFile[] }
+  | { readonly kind: 'expire'; readonly before: number }
+);
+
+/** How long the rows of a table, or of all tables of a database (`*`), are kept. */
+export type Retention = {
+  readonly database: string;
+  readonly table: string;
+  readonly seconds: number;
+};
+
+/** What there is of a table. */
+export type TableParts = {
+  readonly hotRows: number;
+  readonly sealedRows: number;
+  readonly files: readonly LakeFile[];
+};
+
+/**
+ * The Parquet files. One of its changes at a time, and none while a table is changed otherwise;
+ * what it writes to the store, it writes `between` two loads.
+ * @throws as `commit`; what was begun is undone, or goes on by itself at the next call
+ */
+export interface Lake {
+  /** The folder of all files. */
+  readonly directory: string;
+  /** Files that the catalog names and that are not there, as found at the start. */
+  readonly missing: readonly string[];
+  readonly retentions: readonly Retention[];
+  /** The most urgent thing to do. @param archiveAgeMs how old hot rows may be. */
+  due(nowMs: number, archiveAgeMs: number): Chore | undefined;
+  parts(database: string, table: string): TableParts;
+  /** Moves all rows that are hot now to files. @returns how many rows */
+  archive(database: string, table: string, between: Between): Promise<number>;
+  /** Makes one file of some of the same day. */
+  compact(
+    database: string,
+    table: string,
+    files: readonly LakeFile[],
+    between: Between,
+  ): Promise<void>;
+  /** Removes rows whose `time` is before a second; up to a day later in files. @returns how many */
+  expire(database: string, table: string, before: number, between: Between): Promise<number>;
+  /** Sets or, without seconds, ends a retention. */
+  retain(database: string, table: string, seconds: number | undefined): Promise<void>;
+  /** Files that are taken out of the catalog stay on disk until it is called. */
+  lease(): () => void;
+}
+
 /** The store, as a seam. */
 export interface Store {
   readonly parked: ParkedEvents;
   readonly books: Books;
+  readonly lake: Lake;
   /** By shard, as committed. */
   readonly cursors: ReadonlyMap<number, number>;
   /** Changes when a table is dropped: ids of events before then are not those of events after. */
@@ -292,10 +363,16 @@ export interface Store {
   /** The newest texts of `_rescued_data`, at most so many. @throws NO_SUCH_TABLE */
   rescued(database: string, table: string, count: number): Promise<readonly string[]>;
   /**
-   * Gives a column another type, in one transaction.
+   * Gives a column another type: files are written anew, then all is changed in one transaction.
    * @throws NO_SUCH_TABLE, NO_SUCH_COLUMN; as `commit`
    */
-  retype(database: string, table: string, column: string, conversion: Conversion): Promise<void>;
+  retype(
+    database: string,
+    table: string,
+    column: string,
+    conversion: Conversion,
+    between: Between,
+  ): Promise<void>;
   /**
    * Removes a table with its rows; what is in the log before the given offsets, by shard, will
    * not be rows of a new one. @throws as `commit`

@@ -1,0 +1,103 @@
+import { type Clock, isFault, limits, type Logger, messageOf, sleep } from '../base/index.ts';
+import type { Between, Chore, Store } from '../store/index.ts';
+
+type Parts = {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** How old hot rows may be; undefined: nothing happens by itself. */
+  readonly archiveMinutes: number | undefined;
+  /** Percent of the time that compaction may take. */
+  readonly compactionShare: number;
+  readonly between: Between;
+  /** Called when the store can no longer be used. */
+  readonly onFatal: (error: unknown) => void;
+};
+
+/** What is done to tables and their files, one thing at a time: by itself, and when asked for. */
+export class Archivist {
+  readonly #parts: Parts;
+  readonly #stop = new AbortController();
+  #last: Promise<unknown> = Promise.resolve();
+  #running: Promise<void> = Promise.resolve();
+  /** Said once, not every second. */
+  #failure = '';
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    if (this.#parts.archiveMinutes !== undefined) this.#running = this.#run();
+  }
+
+  /** After what runs; what it was doing is undone, or goes on at the next start. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+    await this.#last;
+  }
+
+  /** Runs work when no other changes tables or their files. */
+  alone<T>(work: (between: Between) => Promise<T>): Promise<T> {
+    const done = this.#last.then(() => work(this.#parts.between));
+    this.#last = done.catch((error: unknown) => {
+      if (isFault(error, 'STORE_INVALID')) this.#parts.onFatal(error);
+    });
+    return done;
+  }
+
+  /** Moves what is hot of one table to files, or of all. @returns how many rows */
+  async archive(tables: readonly { readonly database: string; readonly table: string }[]) {
+    let rows = 0;
+    for (const { database, table } of tables) {
+      rows += await this.alone((between) =>
+        this.#parts.store.lake.archive(database, table, between),
+      );
+    }
+    return rows;
+  }
+
+  async #run(): Promise<void> {
+    const { store, clock, archiveMinutes = 0 } = this.#parts;
+    while (!this.#stop.signal.aborted) {
+      const chore = store.lake.due(clock.nowMs(), archiveMinutes * 60_000);
+      const startedAt = performance.now();
+      const isDone = chore !== undefined && (await this.#attempt(chore));
+      const tookMs = performance.now() - startedAt;
+      const share = this.#parts.compactionShare / 100;
+      const isCompaction = chore?.kind === 'compact';
+      const restMs = isDone ? (isCompaction ? tookMs * (1 / share - 1) : 0) : limits.upkeepEveryMs;
+      await sleep(restMs, this.#stop.signal);
+    }
+  }
+
+  /** Whether it was done. */
+  async #attempt(chore: Chore): Promise<boolean> {
+    const { logger } = this.#parts;
+    const { kind, database, table } = chore;
+    try {
+      const startedAt = performance.now();
+      const rows = await this.alone((between) => this.#do(chore, between));
+      const ms = Math.round(performance.now() - startedAt);
+      logger.debug({ table: `${database}.${table}`, rows, ms }, kind);
+      this.#failure = '';
+      return true;
+    } catch (error) {
+      if (this.#stop.signal.aborted) return false;
+      const seen = `${kind} ${database}.${table}: ${messageOf(error)}`;
+      if (seen !== this.#failure) logger.error({ error: seen }, 'upkeep fails; it is tried again');
+      this.#failure = seen;
+      return false;
+    }
+  }
+
+  async #do(chore: Chore, between: Between): Promise<number> {
+    const { lake } = this.#parts.store;
+    const { database, table } = chore;
+    if (chore.kind === 'archive') return lake.archive(database, table, between);
+    if (chore.kind === 'expire') return lake.expire(database, table, chore.before, between);
+    await lake.compact(database, table, chore.files, between);
+    return chore.files.reduce((sum, { rows }) => sum + rows, 0);
+  }
+}
