@@ -144,11 +144,11 @@ export class Log {
   async probe(): Promise<void> {
     if (this.#state !== 'open') return;
     await this.#lookAtRoom();
+    if (this.#isOld()) await this.#sealOld();
     // The clock may have been set back.
     const ageMs = Math.abs(this.#options.clock.nowMs() - this.#lastSyncAtMs);
     if (ageMs < limits.probeEveryMs) return;
     try {
-      if (this.#isOld()) await this.#sealOld();
       await this.#writeProbe();
     } catch (error) {
       if (!isNoRoom(error)) throw error;
