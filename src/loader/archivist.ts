@@ -10,6 +10,8 @@ type Parts = {
   /** Percent of the time that compaction may take. */
   readonly compactionShare: number;
   readonly between: Between;
+  /** What else there is to do. @returns whether something was done */
+  readonly also: () => Promise<boolean>;
   /** Called when the store can no longer be used. */
   readonly onFatal: (error: unknown) => void;
 };
@@ -63,7 +65,7 @@ export class Archivist {
     while (!this.#stop.signal.aborted) {
       const chore = store.lake.due(clock.nowMs(), archiveMinutes * 60_000);
       const startedAt = performance.now();
-      const isDone = chore !== undefined && (await this.#attempt(chore));
+      const isDone = await this.#attempt(chore);
       const tookMs = performance.now() - startedAt;
       const share = this.#parts.compactionShare / 100;
       const isCompaction = chore?.kind === 'compact';
@@ -72,32 +74,32 @@ export class Archivist {
     }
   }
 
-  /** Whether it was done. */
-  async #attempt(chore: Chore): Promise<boolean> {
-    const { logger } = this.#parts;
-    const { kind, database, table } = chore;
+  /** Whether something was done. */
+  async #attempt(chore: Chore | undefined): Promise<boolean> {
+    const { logger, also } = this.#parts;
+    const what = chore ? `${chore.kind} ${chore.database}.${chore.table}` : 'erase';
     try {
       const startedAt = performance.now();
-      const rows = await this.alone((between) => this.#do(chore, between));
+      const isDone = chore ? await this.alone((between) => this.#do(chore, between)) : also();
       const ms = Math.round(performance.now() - startedAt);
-      logger.debug({ table: `${database}.${table}`, rows, ms }, kind);
+      if (chore) logger.debug({ what, ms }, 'upkeep');
       this.#failure = '';
-      return true;
+      return await isDone;
     } catch (error) {
       if (this.#stop.signal.aborted) return false;
-      const seen = `${kind} ${database}.${table}: ${messageOf(error)}`;
+      const seen = `${what}: ${messageOf(error)}`;
       if (seen !== this.#failure) logger.error({ error: seen }, 'upkeep fails; it is tried again');
       this.#failure = seen;
       return false;
     }
   }
 
-  async #do(chore: Chore, between: Between): Promise<number> {
+  async #do(chore: Chore, between: Between): Promise<true> {
     const { lake } = this.#parts.store;
     const { database, table } = chore;
-    if (chore.kind === 'archive') return lake.archive(database, table, between);
-    if (chore.kind === 'expire') return lake.expire(database, table, chore.before, between);
-    await lake.compact(database, table, chore.files, between);
-    return chore.files.reduce((sum, { rows }) => sum + rows, 0);
+    if (chore.kind === 'archive') await lake.archive(database, table, between);
+    else if (chore.kind === 'expire') await lake.expire(database, table, chore.before, between);
+    else await lake.compact(database, table, chore.files, between);
+    return true;
   }
 }

@@ -295,7 +295,7 @@ function accountOf({ postback, keyId }: Source, isKnown = true): Account {
 }
 
 /** The event as it came out of the log. */
-function postbackOf({ fingerprint, body, ...row }: QuarantineRow): Postback {
+export function postbackOf({ fingerprint, body, ...row }: QuarantineRow): Postback {
   const { database, table, receivedAtMs } = row;
   const stored = JSON.parse(row.context) as Context & { readonly index?: number };
   const { index = 0, ...context } = stored;

@@ -16,6 +16,7 @@ import type { QuarantineRow, StoreBatch } from '../store/index.ts';
 import { AuthAlarm } from './alarm.ts';
 import { Archivist } from './archivist.ts';
 import { Batch } from './batch.ts';
+import { Erasing } from './erasing.ts';
 import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
@@ -62,6 +63,7 @@ export class Loader {
   readonly #keeper: Keeper;
   /** Whoever changes a table otherwise than by loading, does it here. */
   readonly archivist: Archivist;
+  readonly erasing: Erasing;
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
   #waiters: Waiter[] = [];
@@ -89,7 +91,10 @@ export class Loader {
       archiveMinutes: options.archiveMinutes,
       compactionShare: options.compactionShare ?? 100,
       between: (work) => this.exclusive(work),
+      also: () => this.erasing.goOn(),
     });
+    const { archivist } = this;
+    this.erasing = new Erasing({ store, archivist, shards: [...this.#shards.values()] });
     this.#keeper = new Keeper({ ...options, webhook, loader: this, missing: () => this.#missing });
   }
 

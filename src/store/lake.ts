@@ -39,11 +39,13 @@ export type Rewritten = Omit<Part, 'day'>;
 export type Rewrite = {
   readonly files: readonly LakeFile[];
   /** What takes the place of a file; undefined if it can stay. */
-  readonly partOf: (table: StoredTable, file: LakeFile) => Promise<Rewritten | undefined>;
+  readonly partOf?: (table: StoredTable, file: LakeFile) => Promise<Rewritten | undefined>;
   /** As part of the transaction: changes the hot table. @returns the table as it is then */
   readonly hot?: (table: StoredTable) => Promise<StoredTable>;
   /** How the ledger calls rows that are gone. */
   readonly as?: 'expired' | 'dropped';
+  /** As part of the transaction, if rows are gone. */
+  readonly note?: (removed: number) => Promise<void>;
 };
 
 /** The files of all tables: see docs/lake.md. */
@@ -227,14 +229,14 @@ export class DuckLake implements Lake {
     database: string,
     name: string,
     between: Between,
-    { files, partOf, hot, as = 'dropped' }: Rewrite,
+    { files, partOf, hot, as = 'dropped', note }: Rewrite,
   ): Promise<{ readonly removed: number }> {
     await this.#archiveSealed(database, name, between);
     const table = this.#stored(database, name);
     const [remove, add]: [LakeFile[], LakeFile[]] = [[], []];
     try {
       for (const file of files) {
-        const part = await partOf(table, file);
+        const part = await partOf?.(table, file);
         if (!part) continue;
         await this.#parts.mustHaveRoom(part.rows === 0 ? 0 : file.bytes);
         add.push(...(await this.#files.write(table, [{ ...part, day: file.day }])));
@@ -244,6 +246,7 @@ export class DuckLake implements Lake {
       await this.#files.discard(table, add);
       throw error;
     }
+    if (remove.length === 0 && !hot) return { removed: 0 };
     return between(async () => {
       const before = await this.#countHot(table.id);
       let removed = 0;
@@ -256,6 +259,7 @@ export class DuckLake implements Lake {
           removed = sumOf(remove) - sumOf(add) + before - left;
           assert(removed >= 0, 'no row comes from nowhere');
           if (removed > 0) await this.#parts.books.remove(database, name, removed, as);
+          if (removed > 0) await note?.(removed);
           this.#setHot(table.id, left);
           return after;
         },

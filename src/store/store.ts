@@ -13,6 +13,7 @@ import {
   tableKey,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
+import { DuckEraser } from './eraser.ts';
 import { DuckLake } from './lake.ts';
 import { follow } from './lake-catalog.ts';
 import { type Kept, Parked } from './parked.ts';
@@ -97,6 +98,7 @@ class DuckStore implements Store {
   readonly #tables: Map<string, StoredTable>;
   readonly #cursors: Map<number, number>;
   #lake: DuckLake | undefined;
+  #eraser: DuckEraser | undefined;
   #stagingCount = 0;
   #forgottenBeforeMs = 0;
 
@@ -116,6 +118,15 @@ class DuckStore implements Store {
     const parts = { directory, tables: this.#tables, relations, writer, archiver, ...tools };
     const settle = () => this.#settle();
     this.#lake = await DuckLake.open({ ...parts, books: this.books, settle });
+    const connect = () => this.#parts.duck.connect();
+    const stagingPath = () => this.#stagingPath();
+    const lake = this.#lake;
+    this.#eraser = await DuckEraser.open({ ...parts, lake, connect, stagingPath, settle });
+  }
+
+  get eraser(): DuckEraser {
+    assert(this.#eraser, 'the lake is open');
+    return this.#eraser;
   }
 
   get lake(): DuckLake {

@@ -122,6 +122,8 @@ export type ParkedFilter = {
   readonly sinceMs?: number | undefined;
   readonly untilMs?: number | undefined;
   readonly receipt?: Receipt | undefined;
+  /** The same for many, as numbers. */
+  readonly receipts?: readonly bigint[] | undefined;
   /** Only events of these senders and tables. */
   readonly among?: readonly ParkedSource[] | undefined;
 };
@@ -237,8 +239,11 @@ export interface ParkedEvents {
   matching(filter: ParkedFilter): Promise<number>;
   /** The next events in the order of their receipt, about `limits.batchBytesMax` of them. */
   next(filter: ParkedFilter, after?: QuarantineRow): Promise<readonly QuarantineRow[]>;
-  /** Removes events for good. @returns how many. @throws as `commit` */
-  drop(filter: ParkedFilter): Promise<number>;
+  /**
+   * Removes events for good. @returns how many. @throws as `commit`
+   * @param note what else belongs to the transaction.
+   */
+  drop(filter: ParkedFilter, note?: (events: number) => Promise<void>): Promise<number>;
   /** Removes what is too old or, by reason, too much, the oldest first. @returns how many */
   expire(nowMs: number): Promise<number>;
 }
@@ -326,11 +331,85 @@ export interface Lake {
   lease(): () => void;
 }
 
+/** Told how much is done of how much. */
+export type Progress = (done: number, total: number) => void;
+
+/** A condition on the rows of a table. */
+export type Predicate = {
+  /** As it was given. */
+  readonly text: string;
+  /** One expression, written by the engine. */
+  readonly sql: string;
+  /** What it names, lowered. */
+  readonly names: readonly string[];
+};
+
+/** An event as a predicate sees it: texts by name; nulls are left out. */
+export type Candidate = {
+  /** As a number. */
+  readonly receipt: string;
+  readonly values: ReadonlyMap<string, string>;
+};
+
+/** How many rows are meant, by place. */
+export type Erasure = { readonly hot: number; readonly files: number };
+
+/** An erasure that is not finished. */
+export type OpenErasure = {
+  readonly id: number;
+  readonly database: string;
+  readonly table: string;
+  readonly where: string;
+  /** Whether only the log is left. */
+  readonly areRowsGone: boolean;
+  /** By shard: what lies before this offset in the log may hold what was erased. */
+  readonly until: ReadonlyMap<number, number>;
+};
+
+/**
+ * Removal of rows for good, with a journal: what was begun is finished, whatever happens.
+ * What writes is called between two loads. @throws as `commit`
+ */
+export interface Eraser {
+  readonly open: readonly OpenErasure[];
+  /** @throws BAD_PREDICATE */
+  predicate(database: string, table: string, text: string): Promise<Predicate>;
+  /** What would be erased. */
+  count(database: string, table: string, predicate: Predicate): Promise<Erasure>;
+  /** @returns the number of the erasure */
+  begin(
+    database: string,
+    table: string,
+    where: string,
+    until: ReadonlyMap<number, number>,
+  ): Promise<number>;
+  /** Removes rows, rescued values included; each file is a step of its own. */
+  erase(
+    database: string,
+    table: string,
+    predicate: Predicate,
+    between: Between,
+    options: { readonly id: number; readonly progress?: Progress | undefined },
+  ): Promise<void>;
+  /** Receipts of those for which a predicate holds. */
+  matches(
+    database: string,
+    table: string,
+    predicate: Predicate,
+    candidates: readonly Candidate[],
+  ): Promise<readonly bigint[]>;
+  /** As part of an open transaction. */
+  note(id: number, place: 'quarantine', events: number): Promise<void>;
+  rowsGone(id: number): Promise<void>;
+  finish(id: number): Promise<void>;
+}
+
 /** The store, as a seam. */
 export interface Store {
   readonly parked: ParkedEvents;
   readonly books: Books;
   readonly lake: Lake;
+  readonly eraser: Eraser;
   /** By shard, as committed. */
   readonly cursors: ReadonlyMap<number, number>;
   /** Changes when a table is dropped: ids of events before then are not those of events after. */
