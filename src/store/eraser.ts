@@ -225,7 +225,8 @@ async function writeRescued(
   let lines = '';
   let hasAny = false;
   await writeFile(path, '');
-  const chunks = reader.stream(`SELECT ${['_receipt::VARCHAR', '_rescued_data', ...values].join(', ')}
+  const chunks =
+    reader.stream(`SELECT ${['_receipt::VARCHAR', '_rescued_data', ...values].join(', ')}
     FROM (${source}) WHERE _rescued_data IS NOT NULL`);
   for await (const rows of chunks) {
     for (const [receipt, rescued, ...cells] of rows as readonly (readonly (string | null)[])[]) {
