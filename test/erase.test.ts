@@ -19,7 +19,7 @@ afterEach(async () => {
 });
 
 const orders = { database: 'shop', table: 'orders' };
-const archive = () => line.loader.archivist.archive([orders]);
+const archive = () => line.loader.archivist.archive(orders);
 const erase = (where: string, isDry = false) => line.loader.erasing.erase(orders, where, isDry);
 const left = async (column = 'n') => {
   const rows = await line.rows(`SELECT ${column} FROM shop.orders ORDER BY ${column}`);
@@ -42,7 +42,7 @@ async function mustBeRight(rows: number, dropped: number): Promise<void> {
 const ann = 'ann@example.org';
 const bob = 'bob@example.org';
 
-test('rows go from files, from what is hot and from quarantine; a dry run only counts', async () => {
+test('rows go from files, hot rows and quarantine; a dry run only counts', async () => {
   await append([
     { n: 1, email: ann },
     { n: 2, email: bob },
@@ -144,7 +144,7 @@ test('a slip in a name is no erasure', async () => {
   expect(await line.rows('FROM millrace.erasures')).toEqual([]);
 });
 
-test('what is erased is in no file of the store any more, once it has written what it has', async () => {
+test('what is erased is in no file of the store any more', async () => {
   await append([{ n: 1, email: 'needle-in-a-haystack' }, { n: 2 }]);
   await erase("email LIKE 'needle%'");
   await line.close();

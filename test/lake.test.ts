@@ -24,7 +24,7 @@ const receivedAt = receivedAtMs / 1000;
 const daySeconds = 86_400;
 const orders = 'SELECT * FROM shop.orders ORDER BY _receipt';
 
-const archive = (table = 'orders') => line.loader.archivist.archive([{ database: 'shop', table }]);
+const archive = (table = 'orders') => line.loader.archivist.archive({ database: 'shop', table });
 const files = (table = 'orders') => line.store.lake.parts('shop', table).files;
 
 /** Files of the lake, as they are on disk. */

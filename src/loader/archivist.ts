@@ -49,15 +49,9 @@ export class Archivist {
     return done;
   }
 
-  /** Moves what is hot of one table to files, or of all. @returns how many rows */
-  async archive(tables: readonly { readonly database: string; readonly table: string }[]) {
-    let rows = 0;
-    for (const { database, table } of tables) {
-      rows += await this.alone((between) =>
-        this.#parts.store.lake.archive(database, table, between),
-      );
-    }
-    return rows;
+  /** Moves what is hot of a table to files. @returns how many rows */
+  archive({ database, table }: { readonly database: string; readonly table: string }) {
+    return this.alone((between) => this.#parts.store.lake.archive(database, table, between));
   }
 
   async #run(): Promise<void> {

@@ -1,8 +1,8 @@
-import { fault, limits } from '../base/index.ts';
+import { fault, limits, patient, type Task } from '../base/index.ts';
 import { columnName, decodeSubmission, type Member, membersOf } from '../event/index.ts';
 import { type Postback, readRecord, receiptNumber, receiptText } from '../event/index.ts';
 import type { Between, Candidate, Erasure, Predicate } from '../store/index.ts';
-import type { Progress, QuarantineRow, Store } from '../store/index.ts';
+import type { QuarantineRow, Store } from '../store/index.ts';
 import type { Archivist } from './archivist.ts';
 import { postbackOf } from './batch.ts';
 import type { Shard } from './shard.ts';
@@ -41,7 +41,7 @@ export class Erasing {
     table: Table,
     where: string,
     isDry: boolean,
-    progress?: Progress,
+    { progress }: Pick<Task, 'progress'> = patient,
   ): Promise<ErasureReport> {
     const { store, archivist } = this.#parts;
     const { database, table: name } = table;
@@ -84,10 +84,11 @@ export class Erasing {
     { database, table }: Table,
     predicate: Predicate,
     between: Between,
-    progress?: Progress,
+    progress: Task['progress'] = patient.progress,
   ): Promise<void> {
     const { store } = this.#parts;
-    await store.eraser.erase(database, table, predicate, between, { id, progress });
+    const tell = (done: number, total: number) => progress({ done, total, unit: 'files' });
+    await store.eraser.erase(id, database, table, predicate, between, tell);
     for (let after: QuarantineRow | undefined; ; ) {
       const found = await this.#nextParked({ database, table }, predicate, after);
       if (!found) break;

@@ -6,7 +6,7 @@ import type { DuckWriter } from './duckdb.ts';
 import type { DuckLake } from './lake.ts';
 import { matchesInLines, matchesSql, readPredicate, strangeNames } from './predicate.ts';
 import type { Between, Candidate, Eraser, Erasure, OpenErasure } from './types.ts';
-import type { Predicate, Progress } from './types.ts';
+import type { Predicate } from './types.ts';
 import { quoted, type Relations, type StoredTable } from './views.ts';
 
 type Parts = {
@@ -122,11 +122,12 @@ export class DuckEraser implements Eraser {
   }
 
   async erase(
+    id: number,
     database: string,
     name: string,
     predicate: Predicate,
     between: Between,
-    options: { readonly id: number; readonly progress?: Progress | undefined },
+    progress: (files: number, total: number) => void,
   ): Promise<void> {
     const { lake, relations, tables, writer, archiver } = this.#parts;
     if (!tables.has(tableKey(database, name))) return;
@@ -143,11 +144,11 @@ export class DuckEraser implements Eraser {
         await writer.run(`ALTER TABLE ${hot}_new RENAME TO hot_${table.id}`);
         return table;
       },
-      note: (removed) => this.note(options.id, 'hot', removed),
+      note: (removed) => this.note(id, 'hot', removed),
     });
     const files = tables.get(tableKey(database, name))?.files ?? [];
     for (const [index, file] of files.entries()) {
-      options.progress?.(index, files.length);
+      progress(index, files.length);
       await lake.rewrite(database, name, between, {
         files: [file],
         partOf: async (table) => {
@@ -157,10 +158,10 @@ export class DuckEraser implements Eraser {
           const kept = `SELECT * FROM (${source}) WHERE _receipt NOT IN (FROM erased)`;
           return { source: kept, rows: file.rows - gone };
         },
-        note: (removed) => this.note(options.id, 'files', removed),
+        note: (removed) => this.note(id, 'files', removed),
       });
     }
-    options.progress?.(files.length, files.length);
+    progress(files.length, files.length);
   }
 
   async matches(

@@ -40,7 +40,6 @@ export {
   type ParkedGroup,
   type ParkedSource,
   type Predicate,
-  type Progress,
   type QuarantineReason,
   type QuarantineRow,
   type Remainder,

@@ -331,9 +331,6 @@ export interface Lake {
   lease(): () => void;
 }
 
-/** Told how much is done of how much. */
-export type Progress = (done: number, total: number) => void;
-
 /** A condition on the rows of a table. */
 export type Predicate = {
   /** As it was given. */
@@ -385,11 +382,12 @@ export interface Eraser {
   ): Promise<number>;
   /** Removes rows, rescued values included; each file is a step of its own. */
   erase(
+    id: number,
     database: string,
     table: string,
     predicate: Predicate,
     between: Between,
-    options: { readonly id: number; readonly progress?: Progress | undefined },
+    progress: (files: number, total: number) => void,
   ): Promise<void>;
   /** Receipts of those for which a predicate holds. */
   matches(
