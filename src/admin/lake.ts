@@ -37,6 +37,7 @@ async function archive(
   { progress, signal }: Task,
 ): Promise<{ readonly tables: number; readonly rows: number }> {
   const { store, loader } = place;
+  await loader.flush(await marksOf(place));
   const all = (await store.tables()).map((one) => ({ database: one.database, table: one.table }));
   const chosen = all.filter((one) => {
     return [undefined, one.database].includes(database) && [undefined, one.table].includes(table);
@@ -44,7 +45,6 @@ async function archive(
   if (table !== undefined && chosen.length === 0) {
     throw fault('NO_SUCH_TABLE', { seen: `${database}.${table}` });
   }
-  await loader.flush(await marksOf(place));
   let [tables, rows] = [0, 0];
   for (const one of chosen) {
     if (signal.aborted) break;
