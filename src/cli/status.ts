@@ -64,7 +64,7 @@ function draw(status: Shown): string {
       : 'no server is running',
     `data        ${status.dataDirectory}`,
     `on disk     log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, ` +
-      `free ${bytes(disk.freeBytes)}`,
+      `lake ${bytes(disk.lakeBytes)} in ${count(disk.lakeFiles, 'file')}, free ${bytes(disk.freeBytes)}`,
     `waiting     ${waiting.events === undefined ? '' : `${count(waiting.events, 'event')}, `}` +
       `${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
       (waiting.failing ? color('red', ' — loading fails, see the log of the server') : ''),
@@ -78,6 +78,7 @@ function draw(status: Shown): string {
   const full = status.edges.filter(({ hasRoom }) => !hasRoom);
   if (full.length > 0)
     lines.push(color('red', 'the disk has no room: events are refused with 503'));
+  for (const path of status.missingFiles) lines.push(color('red', `missing     lake/${path}`));
   if (tables.length === 0) return lines.join('\n');
   const rows = tables.map(({ database, table: name, rows: filled, columns }) => [
     `${database}.${name}`,

@@ -2,7 +2,8 @@ import { readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assert, fault, messageOf, nodeDisk, randomIds } from '../base/index.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
-import type { LakeFile, TableSchema } from './types.ts';
+import type { LakeFile } from './lake-types.ts';
+import type { TableSchema } from './types.ts';
 import { dayFolder, filePath, namesOf, quoted } from './views.ts';
 
 const stagingName = '.staging';

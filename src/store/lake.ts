@@ -4,7 +4,7 @@ import { nowSql, tableKey } from './catalog.ts';
 import { choreOf, type Hot } from './chores.ts';
 import type { DuckWriter } from './duckdb.ts';
 import { LakeFiles, type Part, sweep } from './lake-files.ts';
-import type { Between, Chore, Lake, LakeFile, Retention, TableParts } from './types.ts';
+import type { Between, Chore, Lake, LakeFile, LakeSize, Retention } from './lake-types.ts';
 import { filePath, quoted, type Relations, type StoredTable } from './views.ts';
 
 /** Where rows of rare days are; tools take its name for "no day". */
@@ -103,10 +103,12 @@ export class DuckLake implements Lake {
     return chore;
   }
 
-  parts(database: string, table: string): TableParts {
-    const { id, files, sealed } = this.#stored(database, table);
-    const hot = this.#hot.get(id)?.rows ?? 0;
-    return { hotRows: hot, sealedRows: sealed ? sealed.rows : 0, files };
+  get size(): LakeSize {
+    const tables = [...this.#parts.tables.values()];
+    const files = tables.flatMap((table) => table.files);
+    const sealed = tables.reduce((sum, table) => sum + (table.sealed?.rows ?? 0), 0);
+    const hot = [...this.#hot.values()].reduce((sum, { rows }) => sum + rows, sealed);
+    return { hotRows: hot, files: files.length, bytes: bytesOf(files) };
   }
 
   async archive(database: string, table: string, between: Between): Promise<number> {
@@ -184,7 +186,7 @@ export class DuckLake implements Lake {
     const table = this.#stored(database, name);
     const [first] = files;
     assert(first && files.every(({ day }) => day === first.day), 'files of one day');
-    await this.#parts.mustHaveRoom(files.reduce((sum, { bytes }) => sum + bytes, 0));
+    await this.#parts.mustHaveRoom(bytesOf(files));
     const source = this.#parts.relations.files(table, files);
     const merged = await this.#files.write(table, [{ source, day: first.day, rows: sumOf(files) }]);
     await between(() => this.#swap(this.#stored(database, name), { remove: files, add: merged }));
@@ -374,6 +376,10 @@ export class DuckLake implements Lake {
 
 function sumOf(files: readonly LakeFile[]): number {
   return files.reduce((sum, { rows }) => sum + rows, 0);
+}
+
+function bytesOf(files: readonly LakeFile[]): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function byTime(a: LakeFile, b: LakeFile): number {

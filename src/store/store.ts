@@ -14,13 +14,14 @@ import {
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
 import { DuckEraser } from './eraser.ts';
+import type { Between } from './lake-types.ts';
 import { DuckLake } from './lake.ts';
 import { follow } from './lake-catalog.ts';
 import { type Kept, Parked } from './parked.ts';
 import { receiptSql } from './receipts.ts';
 import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot } from './tables.ts';
 import { writeCells } from './tables.ts';
-import type { Between, ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
+import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
 import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
 import { quoted, Relations, type StoredTable } from './views.ts';
 
