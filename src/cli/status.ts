@@ -64,7 +64,8 @@ function draw(status: Shown): string {
       : 'no server is running',
     `data        ${status.dataDirectory}`,
     `on disk     log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, ` +
-      `lake ${bytes(disk.lakeBytes)} in ${count(disk.lakeFiles, 'file')}, free ${bytes(disk.freeBytes)}`,
+      `lake ${bytes(disk.lakeBytes)} in ${count(disk.lakeFiles, 'file')}, ` +
+      `free ${bytes(disk.freeBytes)}`,
     `waiting     ${waiting.events === undefined ? '' : `${count(waiting.events, 'event')}, `}` +
       `${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
       (waiting.failing ? color('red', ' — loading fails, see the log of the server') : ''),
