@@ -241,11 +241,12 @@ export class Batch {
 
   /** The rows that cannot be read, by halving. */
   async #poisonIn(batch: TableBatch, first: number): Promise<readonly number[]> {
-    if (batch.lines.length === 0 || (await this.#store.accepts(batch))) return [];
-    if (batch.lines.length === 1) return [first];
-    const half = Math.ceil(batch.lines.length / 2);
-    const left = { ...batch, lines: batch.lines.slice(0, half) };
-    const right = { ...batch, lines: batch.lines.slice(half) };
+    const { count } = batch.rows;
+    if (count === 0 || (await this.#store.accepts(batch))) return [];
+    if (count === 1) return [first];
+    const half = Math.ceil(count / 2);
+    const left = { ...batch, rows: batch.rows.slice(0, half) };
+    const right = { ...batch, rows: batch.rows.slice(half, count) };
     return [...(await this.#poisonIn(left, first)), ...(await this.#poisonIn(right, first + half))];
   }
 

@@ -1,5 +1,6 @@
 import type { DuckWriter } from './duckdb.ts';
 import { receiptSql } from './receipts.ts';
+import type { Rows } from './rows.ts';
 import { type Column, type ColumnType, skewBounds, type TableSchema } from './types.ts';
 
 /*
@@ -258,20 +259,18 @@ export function viewSql(table: StoredTable): string {
     FROM mr.hot_${table.id}`;
 }
 
-/** Reads the lines of `path` as rows of a table, in the order of `insertColumns`. */
-export function selectLines(table: TableSchema, path: string): string {
-  const columns = [...table.columns.values()];
-  // Nested values come as text in a string and are cast, so that they stay as they were written.
-  const types = columns.map(
-    ({ name, type }) => `"${name}": '${type === 'JSON' ? 'VARCHAR' : type}'`,
-  );
-  const values = columns.map(({ name, type }) =>
-    type === 'JSON' ? `"${name}"::JSON` : `"${name}"`,
-  );
-  return `SELECT ${['time', '_rescued_data', '_receipt', ...values].join(', ')}
-    FROM read_ndjson('${path.replaceAll("'", "''")}', columns = {
-      ${["time: 'BIGINT'", "_rescued_data: 'VARCHAR'", "_receipt: 'BIGINT'", ...types].join(', ')}
-    })`;
+/** Reads the file of `rows` at `path` as rows of a table, in the order of `rowColumns`. */
+export function selectRows(rows: Rows, path: string): string {
+  // What is known to be JSON is cast: that leaves its text as it is.
+  const values = [...rows.columns.values()].map(({ type }, index) => {
+    return type === 'JSON' ? `c${index}::JSON` : `c${index}`;
+  });
+  return `SELECT ${values.join(', ')} FROM read_parquet('${path.replaceAll("'", "''")}')`;
+}
+
+/** The columns that rows have values in. */
+export function rowColumns(rows: Rows): string {
+  return [...rows.columns.keys()].map((name) => `"${name}"`).join(', ');
 }
 
 export function insertColumns(table: TableSchema): string {
