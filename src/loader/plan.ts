@@ -1,16 +1,11 @@
 import { limits } from '../base/index.ts';
 import { columnName, type EventRecord, type Member, type Postback } from '../event/index.ts';
-import { receiptNumber } from '../event/index.ts';
-import {
-  type Column,
-  type ColumnType,
-  Rows,
-  type SeenId,
-  type TableBatch,
-} from '../store/index.ts';
-import type { CellValue, Values } from '../store/index.ts';
+import { offsetBits, type Receipt, receiptHigh, receiptLow } from '../event/index.ts';
+import { type Column, Rows, type SeenId, type TableBatch } from '../store/index.ts';
 import type { QuarantineReason, QuarantineRow, TableSchema } from '../store/index.ts';
-import { type Fit, fit, typeOf } from './fit.ts';
+import { type ColumnDraft, put } from './drafts.ts';
+import { fit, typeOf } from './fit.ts';
+import { Scanner } from './scanner.ts';
 
 /** An event and where it stands in the log. */
 export type Source = {
@@ -35,26 +30,24 @@ export type Place =
     }
   | { readonly kind: 'rescued'; readonly why: string };
 
-/** A column, and its values once there are some. */
-type Draft = { column: Column; values: Values | undefined };
-
 /** Columns that are ours in every table: a sender's value of that name is rescued. */
 const ownColumns = new Set(['time', '_rescued_data', '_receipt']);
 
 /** Rows and schema of one table while a batch is made. Pure: nothing happens until commit. */
 export class TablePlan {
-  /** The events behind the rows, one by one. */
-  readonly sources: Source[] = [];
+  /** The events behind rows, by row; of those that `addPlain` took there is none. */
+  readonly sources = new Map<number, Source>();
   /** Repeats of events, which are counted only. */
   readonly repeats: Source[] = [];
   readonly #before: TableSchema;
   readonly #nowMs: number;
   /** Whether the event that is added makes no columns. */
   #isTooNew = false;
-  readonly #columns: Map<string, Draft>;
+  readonly #columns: Map<string, ColumnDraft>;
   readonly #rows = new Rows();
   readonly #receipts = this.#rows.column('_receipt', 'BIGINT');
   readonly #times = this.#rows.column('time', 'BIGINT');
+  readonly #scanner: Scanner;
   readonly #rescued = new Map<string, number>();
   /** By row. */
   readonly #ids = new Map<number, SeenId>();
@@ -65,6 +58,7 @@ export class TablePlan {
     this.#columns = new Map(
       [...before.columns].map(([name, column]) => [name, { column, values: undefined }]),
     );
+    this.#scanner = new Scanner(this.#rows, this.#columns);
   }
 
   /**
@@ -95,7 +89,7 @@ export class TablePlan {
     const { postback, shard, offset } = source;
     this.#isTooNew = this.#bringsTooMany(record.members);
     const row = this.#rows.count;
-    this.#receipts.add(row, BigInt(receiptNumber(shard, offset)));
+    this.#receipts.addInteger(row, receiptLow(offset), receiptHigh(shard, offset));
     this.#times.addSafeInteger(row, record.time);
     let rescued = '';
     for (const member of record.members) {
@@ -108,11 +102,52 @@ export class TablePlan {
     }
     if (rescued) this.#rows.column('_rescued_data', 'VARCHAR').add(row, `{${rescued}}`);
     this.#rows.endRow();
-    this.sources.push(source);
+    this.sources.set(row, source);
     if (!seen) return;
     // The repeats of an event that waited in quarantine may come only now.
     const receivedAtMs = source.parked ? this.#nowMs : postback.receivedAtMs;
     this.#ids.set(row, { ...seen, receivedAtMs });
+  }
+
+  /**
+   * Adds an event of the dialect `postback` with nothing beside it, as `add` would, from its bytes,
+   * if that is easy.
+   * @param from where its body begins in `bytes`, before `to`.
+   * @returns whether it did.
+   */
+  addPlain(
+    shard: number,
+    offset: number,
+    receivedAtMs: number,
+    bytes: Buffer,
+    from: number,
+    to: number,
+  ): boolean {
+    let isAdded = false;
+    try {
+      isAdded = this.#scanner.add(bytes, from, to, receivedAtMs);
+    } finally {
+      if (!isAdded) this.#rows.undoRow();
+    }
+    if (!isAdded) return false;
+    const row = this.#rows.count;
+    this.#receipts.addInteger(row, receiptLow(offset), receiptHigh(shard, offset));
+    this.#rows.endRow();
+    return true;
+  }
+
+  /** By how many seconds `td_record_time` of the event that was added last was off, if it was. */
+  plainSkewSeconds(receivedAtMs: number): number | undefined {
+    return this.#scanner.skewSeconds(receivedAtMs);
+  }
+
+  /** Where the event of a row stands in the log. */
+  receiptOf(row: number): Receipt {
+    const receipt = this.#receipts.cells(this.#rows.count)[row] as bigint;
+    return {
+      shard: Number(receipt >> offsetBits),
+      offset: Number(BigInt.asUintN(Number(offsetBits), receipt)),
+    };
   }
 
   addDuplicate(source: Source): void {
@@ -145,16 +180,8 @@ export class TablePlan {
       const why = isSecond ? 'a second value for the column' : `does not fit ${draft.column.type}`;
       return { kind: 'rescued', why };
     }
-    this.#put(draft, fitted, row);
+    put(this.#rows, draft, fitted);
     return { kind: 'column', column: draft.column, isNew: !known, text: fitted.text };
-  }
-
-  #put(draft: Draft, { column, text }: Extract<Fit, { kind: 'text' }>, row: number): void {
-    if (column) draft.column = { ...draft.column, ...column };
-    const { name, type } = draft.column;
-    draft.values ??= this.#rows.column(name, type);
-    if (draft.values.type !== type) draft.values.widen();
-    draft.values.add(row, valueOf(type, text));
   }
 
   /**
@@ -170,7 +197,7 @@ export class TablePlan {
   }
 
   /** A new column, or why there is none. */
-  #newColumn(name: string, member: Member): Draft | string {
+  #newColumn(name: string, member: Member): ColumnDraft | string {
     if (member.kind === 'null') return 'null makes no column';
     if (ownColumns.has(name)) return 'the column is the server’s own';
     if (this.#isTooNew) return 'the event brings more new columns than one may';
@@ -180,20 +207,5 @@ export class TablePlan {
     const draft = { column, values: undefined };
     this.#columns.set(name, draft);
     return draft;
-  }
-}
-
-/** The value that a JSON text of a column's type means. */
-function valueOf(type: ColumnType, text: string): NonNullable<CellValue> {
-  switch (type) {
-    case 'BIGINT':
-      return BigInt(text);
-    case 'DOUBLE':
-      return Number(text);
-    case 'BOOLEAN':
-      return text === 'true';
-    case 'VARCHAR':
-    case 'JSON':
-      return text.includes('\\') ? (JSON.parse(text) as string) : text.slice(1, -1);
   }
 }
