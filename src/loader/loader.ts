@@ -11,12 +11,12 @@ import { assert, messageOf, type Metrics, patient, sleep } from '../base/index.t
 import type { Watermark } from '../base/index.ts';
 import { receiptText } from '../event/index.ts';
 import type { KeyRing } from '../keys/index.ts';
-import type { Damage, LogReader, ReadRecord } from '../log/index.ts';
+import type { Damage, LogReader } from '../log/index.ts';
 import type { ColumnType, Found, ParkedFilter, Retyped, Store } from '../store/index.ts';
 import type { QuarantineRow, StoreBatch } from '../store/index.ts';
 import { AuthAlarm } from './alarm.ts';
 import { Archivist } from './archivist.ts';
-import { Batch } from './batch.ts';
+import { Batch, type Part } from './batch.ts';
 import { Erasing } from './erasing.ts';
 import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
@@ -408,7 +408,7 @@ export class Loader {
   /** Fills a batch from all shards; returns the cursors that belong to it. */
   async #read(batch: Batch): Promise<ReadonlyMap<number, number>> {
     const cursors = new Map<number, number>();
-    const parts: { readonly shard: number; readonly records: readonly ReadRecord[] }[] = [];
+    const parts: Part[] = [];
     const bytesMax = Math.max(limits.batchBytesMin, this.#batchBytes / this.#shards.size);
     for (const { shard, reader, cursor, durable } of this.#shards.values()) {
       let at = cursor;
@@ -442,7 +442,7 @@ export class Loader {
       await store.commit(healed);
     }
     for (const [shard, next] of cursors) {
-      this.#shards.get(shard)?.committed(next, batch.counted.get(shard) ?? []);
+      this.#shards.get(shard)?.committed(next, batch.counted.get(shard));
     }
     return written;
   }

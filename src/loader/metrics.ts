@@ -62,7 +62,7 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
         quarantined.inc({ reason });
         if (reason === 'unknown_key') unknownKey.inc();
       }
-      const tableRows = written.tables.reduce((sum, { lines }) => sum + lines.length, 0);
+      const tableRows = written.tables.reduce((sum, table) => sum + table.rows.count, 0);
       const repeats = written.tables.reduce((sum, { duplicates }) => sum + duplicates, 0);
       deduplicated.inc(repeats);
       unsettled += batch.events - tableRows - repeats - written.quarantine.length;

@@ -1,9 +1,9 @@
 import type { Receipt } from '../event/index.ts';
 import type { DuckReader } from './duckdb.ts';
 import type { Between, Eraser, Lake } from './lake-types.ts';
+import type { ColumnType, Rows } from './rows.ts';
 
-/** JSON is text that is known to be JSON. */
-export type ColumnType = 'BIGINT' | 'DOUBLE' | 'BOOLEAN' | 'VARCHAR' | 'JSON';
+export type { ColumnType };
 
 export type Column = {
   readonly name: string;
@@ -21,16 +21,13 @@ export type TableSchema = {
 
 /** Rows for one table. */
 export type TableBatch = TableSchema & {
-  /**
-   * JSON objects, one per row: `_receipt` (number), `time`, `_rescued_data` (JSON text in a
-   * string) where there is some, and columns of the schema; nested values as text in a string.
-   */
-  readonly lines: readonly string[];
+  /** With `_receipt` and `time`, `_rescued_data` where there is some, and columns of the schema. */
+  readonly rows: Rows;
   /** Values that went to `_rescued_data`, by column name. */
   readonly rescued: ReadonlyMap<string, number>;
   /** Repeats of events that are in the table: they are counted, and not stored again. */
   readonly duplicates: number;
-  /** Ids of the events among `lines` that have one. */
+  /** Ids of the events among `rows` that have one. */
   readonly ids: readonly SeenId[];
 };
 
