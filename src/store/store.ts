@@ -356,7 +356,7 @@ class DuckStore implements Store {
   }
 
   reader(): Promise<DuckReader> {
-    return this.#parts.duck.reader();
+    return this.#parts.duck.reader(this.#parts.staging);
   }
 
   async close(): Promise<void> {
