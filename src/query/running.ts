@@ -190,11 +190,12 @@ export class RunningQuery {
     }
     this.#file = reader.newFile();
     const rows = await reader.selectInto(this.#file, sql, parameters);
+    this.#count(rows, 0);
     await this.look();
+    if (this.#why) throw this.#why;
     for await (const data of createReadStream(this.#file)) {
       yield { data: data as Buffer, rows: 0 };
     }
-    this.#rows = rows;
   }
 
   /** Stops what runs, and gives its place to others once nothing does. */

@@ -213,7 +213,9 @@ export class DuckReader {
     try {
       await this.#prepare(sql);
       // The text is one SELECT by itself, so it stays one between brackets.
-      const inner = sql.replace(/[;\s]+$/, '');
+      const text = sql.replace(/[;\s]+$/, '');
+      const isShort = /^\s*(summarize|describe|desc|show)\b/i.test(text);
+      const inner = isShort ? `FROM (${text}\n)` : text;
       const target = `'${path.replaceAll("'", "''")}' (FORMAT parquet, COMPRESSION zstd)`;
       const copy = await this.#connection.extractStatements(`COPY (\n${inner}\n) TO ${target}`);
       const statement = await copy.prepare(0);
