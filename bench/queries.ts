@@ -20,8 +20,8 @@ const help = `Usage: npm run bench:queries -- [options]
   --json        print JSON`;
 
 const computing = 'SELECT sum(a.range * b.range) FROM range(1000000000) a, range(1000000000) b';
-const sorting =
-  'SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY hash(range)) AS n FROM range(1000000000000))';
+const sorting = `SELECT max(n) FROM (
+  SELECT row_number() OVER (ORDER BY hash(range)) AS n FROM range(1000000000000))`;
 const streaming = "SELECT range, 'x' || range AS text FROM range(1000000000000)";
 const phases: readonly (readonly [string, readonly string[]])[] = [
   ['quiet', []],

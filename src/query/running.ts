@@ -49,6 +49,17 @@ type Parts = {
   readonly onStuck: () => void;
 };
 
+let lastTurn = Promise.resolve();
+
+/**
+ * One piece of all answers at a time, and in between whatever else this process has to do: making
+ * text of rows keeps its main thread, which loads events too.
+ */
+function turn(): Promise<void> {
+  lastTurn = lastTurn.then(() => new Promise((resolve) => setImmediate(resolve)));
+  return lastTurn;
+}
+
 /** A query and its place among those that run at once; it ends by itself when its time is over. */
 export class RunningQuery {
   /** Memory in use when it began, bytes. */
@@ -149,6 +160,7 @@ export class RunningQuery {
 
   /** The next piece; undefined at the end. */
   async #next(): Promise<string | Uint8Array | undefined> {
+    await turn();
     const work = this.#source?.next() ?? Promise.resolve({ done: true, value: undefined });
     this.#work = work.catch(() => undefined);
     try {
