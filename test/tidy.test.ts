@@ -53,6 +53,7 @@ const homeOf: Readonly<Record<string, string>> = {
   'ua-parser-js': 'src/event/user-agent.ts',
   selfsigned: 'src/cli/certificate.ts',
   yaml: 'src/api/pages.ts',
+  'apache-arrow': 'src/query/arrow.ts',
 };
 
 const linesMax = 500;

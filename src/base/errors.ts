@@ -279,7 +279,7 @@ export const catalogue = {
     status: 400,
     retryable: false,
     message: '{seen}',
-    hint: 'POST /query takes {"sql": "…", "format": "json"} as application/json.',
+    hint: 'POST /query takes {"sql": "…", "format": "json"} as application/json; see docs.',
   },
   BAD_KEYS_FILE: {
     status: 500,
@@ -355,7 +355,31 @@ export const catalogue = {
     status: 408,
     retryable: true,
     message: 'the query took longer than {seen} s and was cancelled',
-    hint: 'Narrow it, for example with WHERE time >= …',
+    hint: 'Narrow it, for example with WHERE time >= …, or give it more time: --timeout',
+  },
+  QUERY_TOO_LONG: {
+    status: 413,
+    retryable: false,
+    message: 'the answer has more than {expected} {unit}: the query was ended',
+    hint: 'Ask for less: aggregate, or narrow it, for example with WHERE time >= …',
+  },
+  QUERY_MEMORY: {
+    status: 507,
+    retryable: false,
+    message: 'the query needs more memory, or more room to spill to, than queries have',
+    hint: 'Narrow it, for example with WHERE time >= …, or aggregate in fewer groups.',
+  },
+  QUERY_CANCELLED: {
+    status: 409,
+    retryable: false,
+    message: 'the query was cancelled',
+    hint: 'Somebody ended it: millrace queries cancel.',
+  },
+  NO_SUCH_QUERY: {
+    status: 404,
+    retryable: false,
+    message: 'no query {seen} is running, nor ended lately',
+    hint: 'Those that run: millrace queries list',
   },
   QUERY_BUSY: {
     status: 503,

@@ -430,7 +430,7 @@ class DuckStore implements Store {
   }
 
   reader(): Promise<DuckReader> {
-    return this.#parts.duck.reader(this.lake.lease());
+    return this.#parts.duck.reader(this.#parts.staging, this.lake.lease());
   }
 
   async close(): Promise<void> {
