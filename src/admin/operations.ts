@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { fault, limits, type Mark, systemClock, type Watermark } from '../base/index.ts';
+import { fault, limits, type Mark, patient, systemClock } from '../base/index.ts';
+import type { Task, Watermark } from '../base/index.ts';
 import { columnName, type Member, membersOf, parseReceipt } from '../event/index.ts';
 import { listKeys } from '../keys/index.ts';
 import type { Loader } from '../loader/index.ts';
@@ -60,8 +61,8 @@ export const operations = {
     return place.store.parked.groups(await parkedFilter(place, filter), limits.parkedGroupsMax);
   }),
   'quarantine/show': operation(z.strictObject({ receipt: z.string() }), showParked),
-  'quarantine/replay': operation(chosenSchema, async (place, { dryRun, ...filter }) => {
-    return place.loader.replay(await parkedFilter(place, filter), dryRun);
+  'quarantine/replay': operation(chosenSchema, async (place, { dryRun, ...filter }, task) => {
+    return place.loader.replay(await parkedFilter(place, filter), dryRun, task);
   }),
   'quarantine/drop': operation(chosenSchema, dropParked),
   'receipts/show': operation(z.strictObject({ receipt: z.string() }), showReceipt),
@@ -83,14 +84,14 @@ export type OperationName = keyof typeof operations;
 export type OperationInput<N extends OperationName> = Parameters<(typeof operations)[N]>[1];
 export type OperationResult<N extends OperationName> = Awaited<ReturnType<(typeof operations)[N]>>;
 
-/** @throws BAD_REQUEST when what is asked for has another form. */
+/** Throws BAD_REQUEST at once, before it begins, when what is asked for has another form. */
 function operation<S extends z.ZodType, R>(
   schema: S,
-  run: (place: Workplace, asked: z.output<S>) => Promise<R>,
-): (place: Workplace, asked: z.input<S>) => Promise<R> {
-  return (place, asked) => {
+  run: (place: Workplace, asked: z.output<S>, task: Task) => Promise<R>,
+): (place: Workplace, asked: z.input<S>, task?: Task) => Promise<R> {
+  return (place, asked, task = patient) => {
     const read = schema.safeParse(asked);
-    if (read.success) return run(place, read.data);
+    if (read.success) return run(place, read.data, task);
     const seen = read.error.issues.map(({ path, message }) => [...path, message].join(': '));
     throw fault('BAD_REQUEST', { seen: seen.join('; ') });
   };

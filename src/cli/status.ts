@@ -2,7 +2,7 @@ import type { Status } from '../admin/index.ts';
 import { systemClock } from '../base/index.ts';
 import { invocation } from '../config.ts';
 import { defineCommand } from './command.ts';
-import { ask, openDoor, withRooms } from './door.ts';
+import { askJson, openDoor, withRooms } from './door.ts';
 import { bytes, color, count, table } from './render.ts';
 import type { ServerFile } from './server-file.ts';
 
@@ -22,8 +22,7 @@ async function readShown(data: string): Promise<Shown> {
   const door = await openDoor(data);
   if (door.kind === 'server') {
     const { instance: _, ...server } = door.server;
-    const response = await ask(door.server, 'GET', '/status');
-    return { server, ...((await response.json()) as Status) };
+    return { server, ...(await askJson<Status>(door.server, 'GET', '/status')) };
   }
   try {
     return await withRooms(door.config, async ({ store, loader }) => {

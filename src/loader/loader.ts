@@ -7,7 +7,8 @@ import {
   type Logger,
   type Mark,
 } from '../base/index.ts';
-import { assert, messageOf, type Metrics, sleep, type Watermark } from '../base/index.ts';
+import { assert, messageOf, type Metrics, patient, sleep } from '../base/index.ts';
+import type { Watermark } from '../base/index.ts';
 import { receiptText } from '../event/index.ts';
 import type { KeyRing } from '../keys/index.ts';
 import type { Damage, LogReader, ReadRecord } from '../log/index.ts';
@@ -187,11 +188,13 @@ export class Loader {
   }
 
   /** Takes events out of quarantine and loads them as if they came now; or only says what then. */
-  async replay(filter: ParkedFilter, isDry: boolean): Promise<ReplayReport> {
+  async replay(filter: ParkedFilter, isDry: boolean, task = patient): Promise<ReplayReport> {
     const report = emptyReport();
+    const total = await this.#options.store.parked.matching(filter);
     for (let after: QuarantineRow | undefined; ; ) {
       const last = await this.exclusive(() => this.#replayNext(filter, isDry, report, after));
-      if (!last) return report;
+      task.progress({ done: report.events, total, unit: 'events' });
+      if (!last || task.signal.aborted) return report;
       after = last;
       // Events that come now are loaded in between.
       await sleep(0);
