@@ -133,6 +133,7 @@ export const settings = {
   since: setting(text.optional(), 'received since then, like 2026-11-23T12:00Z or 90m', 'TIME'),
   until: setting(text.optional(), 'received before then', 'TIME'),
   dryRun: setting(flag.default(false), 'change nothing, only say what would happen'),
+  verify: setting(flag.default(false), 'also read what the backup has already, and mend it'),
   yes: setting(flag.default(false), 'do not ask'),
   after: setting(text.optional(), 'wait until the events of this receipt are there', 'RECEIPT'),
   name: setting(text.optional(), 'name of the key, for people', 'NAME'),

@@ -1,5 +1,7 @@
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import { fault, limits, type Mark, patient, systemClock } from '../base/index.ts';
+import { backup, type BackupReport } from '../backup/index.ts';
+import { fault, limits, type Mark, patient, sleep, systemClock } from '../base/index.ts';
 import type { Task, Watermark } from '../base/index.ts';
 import { columnName, type Member, membersOf, parseReceipt } from '../event/index.ts';
 import { listKeys } from '../keys/index.ts';
@@ -13,6 +15,8 @@ export type Workplace = {
   readonly dataDirectory: string;
   readonly store: Store;
   readonly loader: Loader;
+  /** How many edges there are. */
+  readonly edges: number;
   readonly askEdges: () => Promise<readonly EdgeReport[]>;
 };
 
@@ -31,6 +35,11 @@ const filterSchema = z.strictObject({
 });
 const chosenSchema = filterSchema.extend({ dryRun: z.boolean().default(false) });
 const tableSchema = z.strictObject({ database: word, table: word });
+const backupSchema = z.strictObject({
+  /** As the server sees it. */
+  directory: word.refine(isAbsolute, 'expected an absolute path'),
+  verify: z.boolean().default(false),
+});
 const columnTypes = ['BIGINT', 'DOUBLE', 'BOOLEAN', 'VARCHAR', 'JSON'] as const;
 
 /** Which events of the quarantine are meant, as people say it. */
@@ -74,6 +83,7 @@ export const operations = {
     },
   ),
   'tables/drop': operation(tableSchema, dropTable),
+  backup: operation(backupSchema, makeBackup),
   'keys/clocks': operation(z.strictObject({}), ({ store }) => store.books.skew()),
   'keys/usage': operation(z.strictObject({}), ({ store }): Promise<readonly KeyUsage[]> => {
     return store.books.keyUsage(systemClock.nowMs());
@@ -161,6 +171,37 @@ async function showReceipt(
   const [only] = states;
   if (isWaiting) return { receipt, state: 'durable', events };
   return { receipt, state: states.size > 1 ? 'mixed' : (only ?? 'unknown'), events };
+}
+
+/**
+ * How far every edge is now, after those that did not answer at once.
+ * @returns undefined when it is not known before the signal
+ */
+export async function marksOf(
+  { edges, askEdges }: Pick<Workplace, 'edges' | 'askEdges'>,
+  stop: AbortSignal,
+): Promise<ReadonlyMap<number, Mark> | undefined> {
+  while (!stop.aborted) {
+    const reports = await askEdges();
+    if (reports.length >= edges) return new Map(reports.map(({ shard, mark }) => [shard, mark]));
+    await sleep(100, stop);
+  }
+  return undefined;
+}
+
+async function makeBackup(
+  { dataDirectory, store, loader, ...place }: Workplace,
+  asked: z.output<typeof backupSchema>,
+  task: Task,
+): Promise<BackupReport> {
+  const hear = async () => {
+    const late = AbortSignal.timeout(limits.flushTimeoutMs);
+    const marks = await marksOf(place, AbortSignal.any([late, task.signal]));
+    task.signal.throwIfAborted();
+    if (!marks) throw fault('BACKUP_FAILED', { seen: 'an edge does not say how far it is' });
+    for (const [shard, mark] of marks) loader.durable(shard, mark);
+  };
+  return backup({ dataDirectory, store, loader, hear }, asked, task);
 }
 
 async function listColumns(

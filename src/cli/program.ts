@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { fault, isNoRoom, MillraceError, messageOf } from '../base/index.ts';
 import { invocation, version } from '../config.ts';
+import { backupCommand, restoreCommand } from './backup.ts';
 import { columnsCommand } from './columns.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
@@ -29,7 +30,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     );
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
-  for (const command of [...commands, ...repair, openapiCommand]) program.addCommand(command);
+  const others = [backupCommand, restoreCommand, openapiCommand];
+  for (const command of [...commands, ...repair, ...others]) program.addCommand(command);
   try {
     await program.parseAsync([...argv]);
   } catch (error) {

@@ -19,5 +19,5 @@
 export { Log, type LogOptions } from './log.ts';
 export { type Damage, LogReader, type ReadBatch, type ReadRecord } from './reader.ts';
 export type { Recovered } from './recover.ts';
-export { shardDirectory, shardsIn } from './segments.ts';
+export { type SegmentPart, segmentsOf, shardDirectory, shardsIn } from './segments.ts';
 export { openShard, type OpenShard, type ShardOptions } from './shard.ts';

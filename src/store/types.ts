@@ -1,3 +1,4 @@
+import type { ReadableFile } from '../base/index.ts';
 import type { Receipt } from '../event/index.ts';
 import type { DuckReader } from './duckdb.ts';
 
@@ -309,6 +310,8 @@ export interface Lake {
   /** The most urgent thing to do. @param archiveAgeMs how old hot rows may be. */
   due(nowMs: number, archiveAgeMs: number): Chore | undefined;
   parts(database: string, table: string): TableParts;
+  /** All that the catalog names; paths are below the folder. */
+  readonly files: readonly { readonly path: string; readonly bytes: number }[];
   /** Moves all rows that are hot now to files. @returns how many rows */
   archive(database: string, table: string, between: Between): Promise<number>;
   /** Makes one file of some of the same day. */
@@ -325,6 +328,19 @@ export interface Lake {
   /** Files that are taken out of the catalog stay on disk until it is called. */
   lease(): () => void;
 }
+
+/** The store's own files at one moment. */
+export type Still = {
+  readonly files: readonly {
+    readonly name: string;
+    readonly file: ReadableFile;
+    /** What belongs to the moment; the file may grow. */
+    readonly bytes: number;
+  }[];
+  /** Whether that stays so until `end` when others write again; else only until they do. */
+  readonly lasts: boolean;
+  readonly end: () => Promise<void>;
+};
 
 /** The store, as a seam. */
 export interface Store {
@@ -387,6 +403,11 @@ export interface Store {
   ): Promise<readonly Found[]>;
   /** Bytes on disk. */
   size(): Promise<number>;
+  /**
+   * The files of the store, without the lake, to be copied. To be called `between` two loads.
+   * @throws STORE_INVALID: the store must be opened anew
+   */
+  still(): Promise<Still>;
   /** A connection for users' SQL. */
   reader(): Promise<DuckReader>;
   close(): Promise<void>;
