@@ -1,14 +1,16 @@
 import { appendFileSync, existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { DuckDBAppender, DuckDBConnection } from '@duckdb/node-api';
+import { nodeDisk } from '../../src/base/index.ts';
 
 /*
  * Loaded into the processes of a server before anything else: the store kills itself at its n-th
- * call of the SQL engine from the moment on in which the folder has a file `armed`. The file
- * `killed` says that it did, and at what: it is done once. `steps` lists every call by its number,
- * 0 for those before.
+ * call of the SQL engine, or of the disk to change something, from the moment on in which the
+ * folder has a file `armed`. The file `killed` says that it did, and at what: it is done once.
+ * `steps` lists every call by its number, 0 for those before.
  *
- * Only the store calls the engine, so the other processes live.
+ * Only the store calls the engine, so the other processes live; calls of the disk count from its
+ * first one of the engine on.
  */
 
 const { STEP_FOLDER: folder = '', STEP_INDEX: index, STEP_SIDE: side } = process.env;
@@ -18,7 +20,9 @@ let count = 0;
 /** Parts of users' queries. */
 const isGuard = /^(SELECT json_serialize_sql|BEGIN TRANSACTION READ ONLY)/;
 
-type Methods = Record<string, (...args: unknown[]) => unknown>;
+type Method = (...args: unknown[]) => unknown;
+type Methods = Record<string, Method>;
+let isStore = false;
 
 for (const [prototype, name] of [
   [DuckDBConnection.prototype, 'run'],
@@ -26,16 +30,39 @@ for (const [prototype, name] of [
   [DuckDBAppender.prototype, 'closeSync'],
 ] as const) {
   const methods = prototype as unknown as Methods;
-  const original = methods[name] as Methods[string];
+  const original = methods[name] as Method;
   methods[name] = function step(...args) {
-    const what = [name, ...args].join(' ').replace(/\s+/g, ' ').slice(0, 100);
+    isStore = true;
     if (isGuard.test(String(args[0]))) return original.apply(this, args);
-    const isChosen = isNext(what);
-    if (isChosen && side === 'before') kill(what);
-    const result = original.apply(this, args);
-    if (!isChosen) return result;
-    return result instanceof Promise ? result.finally(() => kill(what)) : kill(what);
+    const what = [name, ...args].join(' ').replace(/\s+/g, ' ').slice(0, 100);
+    return dying(what, () => original.apply(this, args));
   };
+}
+
+for (const name of [
+  'makeDirectory',
+  'create',
+  'openDurable',
+  'rename',
+  'remove',
+  'syncDirectory',
+  'syncFile',
+] as const) {
+  const methods = nodeDisk as unknown as Methods;
+  const original = methods[name] as Method;
+  methods[name] = function step(...args) {
+    const what = [name, ...args.map((path) => basename(String(path)))].join(' ');
+    return isStore ? dying(what, () => original.apply(this, args)) : original.apply(this, args);
+  };
+}
+
+/** Makes a call, and dies before or after it if it is the one. */
+function dying(what: string, call: () => unknown): unknown {
+  const isChosen = isNext(what);
+  if (isChosen && side === 'before') kill(what);
+  const result = call();
+  if (!isChosen) return result;
+  return result instanceof Promise ? result.finally(() => kill(what)) : kill(what);
 }
 
 function isNext(what: string): boolean {
