@@ -23,7 +23,7 @@ import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
 import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
 import { Retyping } from './retyping.ts';
-import { Shard } from './shard.ts';
+import { type Position, Shard } from './shard.ts';
 import type { LoaderStatus } from './status.ts';
 import { waitingIn } from './waiting.ts';
 import { Webhook } from './webhook.ts';
@@ -75,6 +75,8 @@ export class Loader {
   #running: Promise<void> = Promise.resolve();
   #showing: Promise<void> = Promise.resolve();
   #isClosing = false;
+  /** Who needs segments that are loaded. */
+  #keeping = 0;
 
   private constructor(options: LoaderOptions) {
     this.#options = options;
@@ -402,7 +404,27 @@ export class Loader {
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
+    if (this.#keeping > 0) return;
     for (const { reader, cursor } of this.#shards.values()) await reader.drop(cursor);
+  }
+
+  /** What is in the log now stays there until the returned function is called. */
+  keepLog(): () => void {
+    this.#keeping += 1;
+    return () => {
+      this.#keeping -= 1;
+    };
+  }
+
+  /**
+   * How far each shard is: committed, and on disk.
+   * @throws LOG_DAMAGED when one cannot be loaded any more
+   */
+  positions(): readonly Position[] {
+    return [...this.#shards.values()].map(({ shard, cursor, durable, isHalted }) => {
+      if (isHalted) throw fault('LOG_DAMAGED', { seen: `shard ${shard} cannot be loaded` });
+      return { shard, cursor, durable };
+    });
   }
 
   /** Fills a batch from all shards; returns the cursors that belong to it. */

@@ -38,6 +38,7 @@ export {
   type SeenId,
   skewBounds,
   type SkewCount,
+  type Still,
   type Store,
   type StoreBatch,
   type TableBatch,
