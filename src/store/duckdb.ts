@@ -49,8 +49,11 @@ export class Duck {
     return new DuckWriter(await this.#instance.connect());
   }
 
-  async reader(): Promise<DuckReader> {
-    return new DuckReader(await this.#instance.connect());
+  /** @param path the schemas in which names without one are looked for */
+  async reader(path: string): Promise<DuckReader> {
+    const connection = await this.#instance.connect();
+    await connection.run(`SET search_path = '${path}'`);
+    return new DuckReader(connection);
   }
 
   close(): void {

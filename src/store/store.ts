@@ -12,6 +12,7 @@ import {
   selectLines,
   type StoredTable,
   tableKey,
+  userPath,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
 import { type Kept, Parked } from './parked.ts';
@@ -48,6 +49,8 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
     const catalog = await openCatalog(writer);
     await writer.run(`SET allowed_directories = ['${staging.replaceAll("'", "''")}']`);
     await writer.run('SET enable_external_access = false');
+    // Else an answer would depend on the machine.
+    await writer.run("SET GLOBAL TimeZone = 'UTC'");
     await writer.run('SET lock_configuration = true');
     const [checker, looker, live] = await Promise.all([1, 2, 3].map(() => duck.connect()));
     assert(checker && looker && live, 'three connections');
@@ -356,7 +359,7 @@ class DuckStore implements Store {
   }
 
   reader(): Promise<DuckReader> {
-    return this.#parts.duck.reader();
+    return this.#parts.duck.reader(userPath);
   }
 
   async close(): Promise<void> {
