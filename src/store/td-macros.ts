@@ -67,14 +67,15 @@ CREATE MACRO _td_instant(local, region) AS epoch_us(timezone(region, local)) // 
 const timeSql = `
 CREATE MACRO td_scheduled_time() AS epoch_us(now()) // 1000000;
 
-CREATE MACRO _td_parsed(text, zone) AS list_transform([struct_pack(whole := text, zone := zone,
-  parts := regexp_extract(text, '^${timePattern}$', ['local', 'zone']))], lambda x: CASE
-    WHEN x.parts.local = '' THEN epoch_us((x.whole || ' is no time')::TIMESTAMP)
-    WHEN regexp_matches(x.parts.zone, '^[+-]') THEN epoch_us((x.parts.local
-      || CASE WHEN contains(x.parts.local, ':') THEN '' ELSE ' 00:00:00' END
-      || x.parts.zone)::TIMESTAMPTZ)
-    ELSE epoch_us(timezone(_td_region(coalesce(nullif(x.parts.zone, ''), x.zone)),
-      x.parts.local::TIMESTAMP)) END // 1000000)[1];
+CREATE MACRO _td_part(text, name) AS struct_extract(
+  regexp_extract(text, '^${timePattern}$', ['local', 'zone']), name);
+CREATE MACRO _td_parsed(text, zone) AS list_transform([text], lambda x: CASE
+  WHEN _td_part(x, 'local') = '' THEN epoch_us((x || ' is no time')::TIMESTAMP)
+  WHEN regexp_matches(_td_part(x, 'zone'), '^[+-]') THEN epoch_us((_td_part(x, 'local')
+    || CASE WHEN contains(_td_part(x, 'local'), ':') THEN '' ELSE ' 00:00:00' END
+    || _td_part(x, 'zone'))::TIMESTAMPTZ)
+  ELSE epoch_us(timezone(_td_region(coalesce(nullif(_td_part(x, 'zone'), ''), zone)),
+    _td_part(x, 'local')::TIMESTAMP)) END // 1000000)[1];
 CREATE MACRO td_time_parse(t, zone := 'UTC') AS
   coalesce(TRY_CAST(to_json(t)::VARCHAR AS BIGINT), _td_parsed(t::VARCHAR, zone));
 CREATE MACRO td_time_range(t, since, until := NULL, zone := 'UTC') AS
