@@ -404,6 +404,7 @@ export class Loader {
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
+    batch.release();
     if (this.#keeping > 0) return;
     for (const { reader, cursor } of this.#shards.values()) await reader.drop(cursor);
   }
