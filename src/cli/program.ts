@@ -2,10 +2,12 @@ import { Command } from 'commander';
 import { fault, isNoRoom, MillraceError, messageOf } from '../base/index.ts';
 import { invocation, version } from '../config.ts';
 import { columnsCommand } from './columns.ts';
+import { exportCommand } from './export.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
 import { openapiCommand } from './openapi.ts';
 import { quarantineCommand } from './quarantine.ts';
+import { queriesCommand } from './queries.ts';
 import { queryCommand } from './query.ts';
 import { receiptCommand } from './receipt.ts';
 import { color } from './render.ts';
@@ -28,8 +30,11 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
         `  ${invocation()} query "SELECT * FROM demo.events"`,
     );
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
+  const asking = [queriesCommand, exportCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
-  for (const command of [...commands, ...repair, openapiCommand]) program.addCommand(command);
+  for (const command of [...commands, ...asking, ...repair, openapiCommand]) {
+    program.addCommand(command);
+  }
   try {
     await program.parseAsync([...argv]);
   } catch (error) {
