@@ -110,6 +110,16 @@ export const settings = {
     'how long events stay in quarantine; then they go',
     'DAYS',
   ),
+  archiveMinutes: setting(
+    integer(1, 10_080).default(60),
+    'how long rows stay hot; then they are moved to Parquet files',
+    'MINUTES',
+  ),
+  compactionShare: setting(
+    integer(1, 100).default(25),
+    'percent of the time in which small files may be merged',
+    'PERCENT',
+  ),
   alarmWebhook: setting(
     z
       .url({ protocol: /^https?$/, error: 'expected an address like https://…' })
@@ -129,6 +139,7 @@ export const settings = {
   key: setting(text.optional(), 'id or name of a key, or how its fingerprint begins', 'KEY'),
   since: setting(text.optional(), 'received since then, like 2026-11-23T12:00Z or 90m', 'TIME'),
   until: setting(text.optional(), 'received before then', 'TIME'),
+  where: setting(text.optional(), "which events, as behind WHERE: email = 'x'", 'CONDITION'),
   dryRun: setting(flag.default(false), 'change nothing, only say what would happen'),
   yes: setting(flag.default(false), 'do not ask'),
   after: setting(text.optional(), 'wait until the events of this receipt are there', 'RECEIPT'),
@@ -190,6 +201,8 @@ export type Config = Values<
   | 'logLevel'
   | 'quarantineBytes'
   | 'quarantineDays'
+  | 'archiveMinutes'
+  | 'compactionShare'
   | 'alarmWebhook'
 > & {
   readonly tls: TlsFiles | undefined;
@@ -207,7 +220,11 @@ export type RoomsConfig = Pick<
   | 'quarantineBytes'
   | 'quarantineDays'
   | 'alarmWebhook'
->;
+> & {
+  /** Undefined: rows are moved to files when somebody asks for it only. */
+  readonly archiveMinutes?: number | undefined;
+  readonly compactionShare?: number | undefined;
+};
 
 const envPrefix = 'MILLRACE_';
 

@@ -38,6 +38,8 @@ export interface Disk {
   remove(path: string): Promise<void>;
   /** Makes the names in a folder durable. */
   syncDirectory(path: string): Promise<void>;
+  /** Makes what another writer has put into a file durable. */
+  syncFile(path: string): Promise<void>;
   /** Free and whole bytes of the disk that holds `path`. */
   room(path: string): Promise<{ readonly freeBytes: number; readonly diskBytes: number }>;
 }
@@ -90,6 +92,15 @@ class NodeFile implements DurableFile, ReadableFile {
   }
 }
 
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
 const durable = constants.O_RDWR | constants.O_CREAT | (constants.O_DSYNC ?? constants.O_SYNC);
 
 export const nodeDisk: Disk = {
@@ -113,14 +124,8 @@ export const nodeDisk: Disk = {
   list: (path) => readdir(path),
   rename: (from, to) => rename(from, to),
   remove: (path) => rm(path),
-  async syncDirectory(path) {
-    const handle = await open(path, 'r');
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  },
+  syncDirectory: (path) => sync(path),
+  syncFile: (path) => sync(path),
   async room(path) {
     const { bavail, blocks, bsize } = await statfs(path);
     return { freeBytes: bavail * bsize, diskBytes: blocks * bsize };

@@ -62,6 +62,8 @@ export const limits = Object.freeze({
   segmentBytesMax: 64 * mib,
   segmentBytesMin: mib,
   segmentDiskShare: 1 / 64,
+  /** A segment with records is sealed at this age: what was erased is not kept for longer. */
+  segmentAgeMsMax: 60 * 60 * 1000,
   /** Share of the disk kept free for the store to load what is accepted … */
   diskReserveShare: 0.05,
   /** … at least this, or a quarter of a small disk … */
@@ -103,6 +105,23 @@ export const limits = Object.freeze({
   newColumnsMax: 128,
   /** Bytes of a column's name. Beyond: the value goes to `_rescued_data`. */
   columnNameBytesMax: 255,
+  /** Hot rows of a table. Beyond: they are moved to files at once … */
+  hotRowsMax: 1_000_000,
+  /** … and so at this many bytes, as they came. */
+  hotBytesMax: 512 * mib,
+  /** Files that one archive makes. Rows of further days share one. */
+  archiveDaysMax: 366,
+  /** A file that compaction makes is no longer than this, nor made of more rows. */
+  fileBytesMax: 192 * mib,
+  fileRowsMax: 4_000_000,
+  /** Files of a day from which on the smaller ones are merged, also while the day lasts. */
+  dayFilesMax: 8,
+  /** A file is merged with others that are together at least this share of its size. */
+  mergeGrowthMin: 0.5,
+  /** How long after its end a day is taken for over. */
+  dayOverMs: 60 * 60 * 1000,
+  /** How often hot rows are looked at that may be too old to keep. */
+  expireEveryMs: 60 * 60 * 1000,
   /** Tables of one server. Beyond: the event goes to quarantine, reason `too_many_tables`. */
   tablesMax: 10_000,
   /** Length of a database's or a table's name, characters. Outside: 400. */
@@ -123,6 +142,8 @@ export const limits = Object.freeze({
   skewDaysKept: 31,
   /** How often the loader looks for changed keys, and the quarantine's limits. */
   housekeepingEveryMs: 1_000,
+  /** How often files are looked after while there is nothing to do. */
+  upkeepEveryMs: 1_000,
   /** How often the books are checked, and tables whose rows are counted then. */
   auditEveryMs: 5_000,
   /** Share of the time that checking and merging the books may take. Beyond: more seldom. */

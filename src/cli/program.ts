@@ -1,7 +1,9 @@
 import { Command } from 'commander';
 import { fault, isNoRoom, MillraceError, messageOf } from '../base/index.ts';
 import { invocation, version } from '../config.ts';
+import { archiveCommand } from './archive.ts';
 import { columnsCommand } from './columns.ts';
+import { eraseCommand } from './erase.ts';
 import { exportCommand } from './export.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
@@ -11,6 +13,7 @@ import { queriesCommand } from './queries.ts';
 import { queryCommand } from './query.ts';
 import { receiptCommand } from './receipt.ts';
 import { color } from './render.ts';
+import { retentionCommand } from './retention.ts';
 import { serveCommand } from './serve.ts';
 import { statusCommand } from './status.ts';
 import { tablesCommand } from './tables.ts';
@@ -32,9 +35,9 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
   const asking = [queriesCommand, exportCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
-  for (const command of [...commands, ...asking, ...repair, openapiCommand]) {
+  const lake = [archiveCommand, retentionCommand, eraseCommand];
+  for (const command of [...commands, ...asking, ...repair, ...lake, openapiCommand])
     program.addCommand(command);
-  }
   try {
     await program.parseAsync([...argv]);
   } catch (error) {

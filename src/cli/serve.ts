@@ -39,6 +39,8 @@ export const serveCommand = defineCommand('serve', {
     'logLevel',
     'quarantineBytes',
     'quarantineDays',
+    'archiveMinutes',
+    'compactionShare',
     'alarmWebhook',
     'guide',
   ],

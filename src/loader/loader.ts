@@ -11,11 +11,13 @@ import { assert, messageOf, type Metrics, patient, sleep } from '../base/index.t
 import type { Watermark } from '../base/index.ts';
 import { receiptText } from '../event/index.ts';
 import type { KeyRing } from '../keys/index.ts';
-import type { Damage, LogReader, ReadRecord } from '../log/index.ts';
+import type { Damage, LogReader } from '../log/index.ts';
 import type { ColumnType, Found, ParkedFilter, Retyped, Store } from '../store/index.ts';
 import type { QuarantineRow, StoreBatch } from '../store/index.ts';
 import { AuthAlarm } from './alarm.ts';
-import { Batch } from './batch.ts';
+import { Archivist } from './archivist.ts';
+import { Batch, type Part } from './batch.ts';
+import { Erasing } from './erasing.ts';
 import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
@@ -36,6 +38,10 @@ export type LoaderOptions = {
   readonly metrics: Metrics;
   /** Where alarms are posted to. */
   readonly alarmWebhook?: string | undefined;
+  /** How old hot rows may be before they are moved to files; undefined: until somebody asks. */
+  readonly archiveMinutes?: number | undefined;
+  /** Percent of the time that compaction may take. */
+  readonly compactionShare?: number | undefined;
   /** Called when the store can no longer be used: the process must end and start anew. */
   readonly onFatal: (error: unknown) => void;
 };
@@ -56,6 +62,9 @@ export class Loader {
   readonly #metrics: ReturnType<typeof loaderMetrics>;
   readonly #alarm: AuthAlarm;
   readonly #keeper: Keeper;
+  /** Whoever changes a table otherwise than by loading, does it here. */
+  readonly archivist: Archivist;
+  readonly erasing: Erasing;
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
   #waiters: Waiter[] = [];
@@ -78,6 +87,15 @@ export class Loader {
     const webhook = new Webhook(options.alarmWebhook, logger);
     this.#alarm = new AuthAlarm(logger, webhook);
     this.#metrics = loaderMetrics(options.metrics, () => this.status());
+    this.archivist = new Archivist({
+      ...options,
+      archiveMinutes: options.archiveMinutes,
+      compactionShare: options.compactionShare ?? 100,
+      between: (work) => this.exclusive(work),
+      also: () => this.erasing.goOn(),
+    });
+    const { archivist } = this;
+    this.erasing = new Erasing({ store, archivist, shards: [...this.#shards.values()] });
     this.#keeper = new Keeper({ ...options, webhook, loader: this, missing: () => this.#missing });
   }
 
@@ -85,6 +103,7 @@ export class Loader {
     const loader = new Loader(options);
     loader.#running = loader.#run();
     loader.#keeper.start();
+    loader.archivist.start();
     return loader;
   }
 
@@ -216,9 +235,9 @@ export class Loader {
     type: ColumnType,
   ): Promise<Retyped> {
     const { store } = this.#options;
-    return this.exclusive(async () => {
+    return this.archivist.alone(async (between) => {
       const retyping = new Retyping(column, type);
-      await store.retype(database, table, column, retyping);
+      await store.retype(database, table, column, retyping, between);
       return retyping.result();
     });
   }
@@ -237,7 +256,9 @@ export class Loader {
     const before = new Map(
       [...this.#shards.values()].map(({ shard, durable }) => [shard, durable]),
     );
-    await this.exclusive(() => this.#options.store.dropTable(database, table, before));
+    await this.archivist.alone((between) => {
+      return between(() => this.#options.store.dropTable(database, table, before));
+    });
   }
 
   /** Whether an edge has said that an offset of its shard is on disk. */
@@ -307,6 +328,7 @@ export class Loader {
   /** Loads what is durable, then stops. What fails now stays in the log. */
   async close(): Promise<void> {
     this.#isClosing = true;
+    await this.archivist.stop();
     await this.#keeper.stop();
     this.#stop.abort();
     this.#wake();
@@ -386,7 +408,7 @@ export class Loader {
   /** Fills a batch from all shards; returns the cursors that belong to it. */
   async #read(batch: Batch): Promise<ReadonlyMap<number, number>> {
     const cursors = new Map<number, number>();
-    const parts: { readonly shard: number; readonly records: readonly ReadRecord[] }[] = [];
+    const parts: Part[] = [];
     const bytesMax = Math.max(limits.batchBytesMin, this.#batchBytes / this.#shards.size);
     for (const { shard, reader, cursor, durable } of this.#shards.values()) {
       let at = cursor;
@@ -420,7 +442,7 @@ export class Loader {
       await store.commit(healed);
     }
     for (const [shard, next] of cursors) {
-      this.#shards.get(shard)?.committed(next, batch.counted.get(shard) ?? []);
+      this.#shards.get(shard)?.committed(next, batch.counted.get(shard));
     }
     return written;
   }

@@ -69,6 +69,27 @@ export class DuckBooks implements Books {
       GROUP BY ${account} HAVING sum(committed) <> 0`);
   }
 
+  /** As part of the open transaction: so many rows of a table are gone, the oldest lines first. */
+  async remove(
+    database: string,
+    table: string,
+    rows: number,
+    as: 'expired' | 'dropped',
+  ): Promise<void> {
+    const counts = ledgerColumns.map((name) => {
+      return name === 'committed' ? '-gone' : name === as ? 'gone' : '0';
+    });
+    await this.#writer.run(`INSERT INTO mr.ledger
+      SELECT ${account}, ${counts.join(', ')} FROM (
+        SELECT ${account}, least(n, greatest(0, ${rows} - (sum(n) OVER oldest - n)))::BIGINT AS gone
+        FROM (SELECT ${account}, sum(committed) AS n FROM mr.ledger
+          WHERE "database" = '${database}' AND "table" = '${table}' GROUP BY ${account})
+        WINDOW oldest AS (ORDER BY minute, key_id ROWS UNBOUNDED PRECEDING))
+      WHERE gone > 0`);
+    await this.#writer.run(`UPDATE mr.tables SET rows = rows - ${rows}
+      WHERE "database" = '${database}' AND name = '${table}'`);
+  }
+
   async audit(): Promise<Remainder> {
     const lines = await this.#reader.all(`
       SELECT strftime(epoch_ms(minute * 60000), '%Y-%m-%d %H:%M') || ' ' || "database" || '.' ||
@@ -104,8 +125,17 @@ export class DuckBooks implements Books {
     this.#counted = isEnd ? 0 : last;
     if (ids.length === 0) return [...this.#wrong.values()];
     const counts = ids.map((id) => `SELECT ${id} AS id, count(*) AS n FROM mr.hot_${id}`);
+    const sealed = await this.#reader.all(`
+      SELECT table_name FROM duckdb_tables()
+      WHERE schema_name = 'mr' AND starts_with(table_name, 'sealed_')`);
+    for (const { table_name: name } of sealed) {
+      const id = Number((name as string).slice('sealed_'.length));
+      if (ids.includes(id)) counts.push(`SELECT ${id}, count(*) FROM mr.sealed_${id}`);
+    }
     const found = await this.#reader.all(`
-      WITH counts AS (${counts.join(' UNION ALL ')})
+      WITH parts AS (${counts.join(' UNION ALL ')}
+        UNION ALL SELECT table_id, rows FROM mr.files WHERE table_id IN (${ids.join(', ')})),
+      counts AS (SELECT id, sum(n)::BIGINT AS n FROM parts GROUP BY id)
       SELECT id, 'rows of ' || "database" || '.' || name AS place, rows - n AS amount
       FROM mr.tables JOIN counts USING (id) WHERE amount <> 0`);
     for (const row of found) this.#wrong.set(Number(row.id), wrongOf(row));

@@ -1,6 +1,9 @@
 import type { DuckWriter } from './duckdb.ts';
+import { lakeSql, readFiles, readSealed } from './lake-catalog.ts';
 import { receiptSql } from './receipts.ts';
-import { type Column, type ColumnType, skewBounds, type TableSchema } from './types.ts';
+import type { Rows } from './rows.ts';
+import { type Column, type ColumnType, skewBounds } from './types.ts';
+import type { Relations, StoredTable } from './views.ts';
 
 /*
  * What is in the file besides the users' databases:
@@ -13,7 +16,11 @@ import { type Column, type ColumnType, skewBounds, type TableSchema } from './ty
  *   mr.ledger     what was added to which account: see `Entry`
  *   mr.skew       what was added to which bucket: see `SkewCount`
  *   mr.dropped    database, table, shard, before: events that an operator dropped with their table
- *   mr.hot_<id>   the rows of a table
+ *   mr.hot_<id>   the newest rows of a table
+ *   mr.sealed_<id> rows on their way to files
+ *   mr.files      the Parquet files of the lake: see `LakeFile`
+ *   mr.retention  how long rows are kept: see `Retention`
+ *   mr.lake       where the lake was when the views were made
  *   millrace.*    what users may read about all this
  *   ml.waiting    in memory: events that are in the log only, when somebody asked last
  *
@@ -151,10 +158,11 @@ COMMIT;
     has: "FROM duckdb_tables() WHERE schema_name = 'mr' AND table_name = 'ledger'",
     sql: booksSql,
   },
+  {
+    has: "FROM duckdb_tables() WHERE schema_name = 'mr' AND table_name = 'files'",
+    sql: lakeSql,
+  },
 ];
-
-/** A table with the number of its hot rows' table. */
-export type StoredTable = TableSchema & { readonly id: number };
 
 export type Catalog = {
   readonly tables: Map<string, StoredTable>;
@@ -178,13 +186,7 @@ export async function openCatalog(duck: DuckWriter): Promise<Catalog> {
   for (const { has, sql } of upgrades) {
     if ((await duck.all(has)).length === 0) await duck.run(sql);
   }
-  const columns = await readColumns(duck);
-  const tables = new Map<string, StoredTable>();
-  for (const row of await duck.all('FROM mr.tables')) {
-    const [id, database, table] = [Number(row.id), row.database as string, row.name as string];
-    const stored = { id, database, table, columns: columns.get(id) ?? new Map<string, Column>() };
-    tables.set(tableKey(database, table), stored);
-  }
+  const tables = await readTables(duck);
   const cursors = new Map<number, number>();
   for (const row of await duck.all('FROM mr.cursors')) {
     cursors.set(Number(row.shard), Number(row.next));
@@ -196,6 +198,25 @@ export async function openCatalog(duck: DuckWriter): Promise<Catalog> {
     dropped.set(name, shards.set(Number(row.shard), Number(row.before)));
   }
   return { tables, cursors, dropped };
+}
+
+async function readTables(duck: DuckWriter): Promise<Map<string, StoredTable>> {
+  const columns = await readColumns(duck);
+  const files = await readFiles(duck);
+  const sealed = await readSealed(duck);
+  const tables = new Map<string, StoredTable>();
+  for (const row of await duck.all('FROM mr.tables')) {
+    const [id, database, table] = [Number(row.id), row.database as string, row.name as string];
+    tables.set(tableKey(database, table), {
+      id,
+      database,
+      table,
+      columns: columns.get(id) ?? new Map<string, Column>(),
+      sealed: sealed.get(id),
+      files: files.get(id) ?? [],
+    });
+  }
+  return tables;
 }
 
 async function readColumns(duck: DuckWriter): Promise<Map<number, Map<string, Column>>> {
@@ -217,7 +238,11 @@ async function readColumns(duck: DuckWriter): Promise<Map<number, Map<string, Co
  * The statements that turn `before` into `after`, view included; none when nothing changed.
  * Names are safe in SQL: databases, tables and columns hold only a-z, 0-9 and _.
  */
-export function growth(before: StoredTable | undefined, after: StoredTable): readonly string[] {
+export function growth(
+  relations: Relations,
+  before: StoredTable | undefined,
+  after: StoredTable,
+): readonly string[] {
   const sql: string[] = [];
   const hot = `mr.hot_${after.id}`;
   if (!before) {
@@ -246,35 +271,21 @@ export function growth(before: StoredTable | undefined, after: StoredTable): rea
     }
     ordinal += 1;
   }
-  return sql.length === 0 ? [] : [...sql, viewSql(after)];
+  return sql.length === 0 ? [] : [...sql, relations.view(after)];
 }
 
 export const nowSql = `now() AT TIME ZONE 'UTC'`;
 
-export function viewSql(table: StoredTable): string {
-  const names = [...table.columns.keys()].map((name) => `"${name}", `).join('');
-  return `CREATE OR REPLACE VIEW "${table.database}"."${table.table}" AS
-    SELECT time, ${names}_rescued_data, ${receiptSql('_receipt')} AS _receipt
-    FROM mr.hot_${table.id}`;
+/** Reads the file of `rows` at `path` as rows of a table, in the order of `rowColumns`. */
+export function selectRows(rows: Rows, path: string): string {
+  // What is known to be JSON is cast: that leaves its text as it is.
+  const values = [...rows.columns.values()].map(({ type }, index) => {
+    return type === 'JSON' ? `c${index}::JSON` : `c${index}`;
+  });
+  return `SELECT ${values.join(', ')} FROM read_parquet('${path.replaceAll("'", "''")}')`;
 }
 
-/** Reads the lines of `path` as rows of a table, in the order of `insertColumns`. */
-export function selectLines(table: TableSchema, path: string): string {
-  const columns = [...table.columns.values()];
-  // Nested values come as text in a string and are cast, so that they stay as they were written.
-  const types = columns.map(
-    ({ name, type }) => `"${name}": '${type === 'JSON' ? 'VARCHAR' : type}'`,
-  );
-  const values = columns.map(({ name, type }) =>
-    type === 'JSON' ? `"${name}"::JSON` : `"${name}"`,
-  );
-  return `SELECT ${['time', '_rescued_data', '_receipt', ...values].join(', ')}
-    FROM read_ndjson('${path.replaceAll("'", "''")}', columns = {
-      ${["time: 'BIGINT'", "_rescued_data: 'VARCHAR'", "_receipt: 'BIGINT'", ...types].join(', ')}
-    })`;
-}
-
-export function insertColumns(table: TableSchema): string {
-  const names = [...table.columns.keys()].map((name) => `"${name}"`);
-  return ['time', '_rescued_data', '_receipt', ...names].join(', ');
+/** The columns that rows have values in. */
+export function rowColumns(rows: Rows): string {
+  return [...rows.columns.keys()].map((name) => `"${name}"`).join(', ');
 }

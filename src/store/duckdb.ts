@@ -70,9 +70,12 @@ export class Duck {
     return new DuckWriter(await this.#instance.connect());
   }
 
-  /** @param directory where it may write files, which are gone when the store is opened again. */
-  async reader(directory: string): Promise<DuckReader> {
-    return new DuckReader(await this.#instance.connect(), directory);
+  /**
+   * @param directory where it may write files, which are gone when the store is opened again.
+   * @param onClose is told when it reads no more.
+   */
+  async reader(directory: string, onClose: () => void): Promise<DuckReader> {
+    return new DuckReader(await this.#instance.connect(), directory, onClose);
   }
 
   close(): void {
@@ -171,10 +174,12 @@ let filesMade = 0;
 export class DuckReader {
   readonly #connection: DuckDBConnection;
   readonly #directory: string;
+  readonly #onClose: () => void;
 
-  constructor(connection: DuckDBConnection, directory: string) {
+  constructor(connection: DuckDBConnection, directory: string, onClose: () => void) {
     this.#connection = connection;
     this.#directory = directory;
+    this.#onClose = onClose;
   }
 
   /**
@@ -268,6 +273,7 @@ export class DuckReader {
 
   close(): void {
     this.#connection.closeSync();
+    this.#onClose();
   }
 }
 

@@ -10,7 +10,7 @@
  * Invariants
  *  1. Cursors never go back.
  *  2. The schema in memory is what the last committed transaction holds.
- *  3. Every line of a batch holds only columns of its table, each of a type that fits.
+ *  3. Every row of a batch holds only columns of its table, each of its type.
  *  4. The counts of `mr.ledger`, summed up by account, are the rows and the quarantine.
  *
  * Limits: `columnsMax`, `tablesMax`, `idsKeptMs`, `forgetIdsEveryMs`, `--quarantine-bytes`,
@@ -44,4 +44,18 @@ export {
   type TableSchema,
   type TableStatus,
 } from './types.ts';
+export type {
+  Between,
+  Candidate,
+  Chore,
+  Eraser,
+  Erasure,
+  Lake,
+  LakeFile,
+  LakeSize,
+  OpenErasure,
+  Predicate,
+  Retention,
+} from './lake-types.ts';
+export { type CellValue, Rows, type Values } from './rows.ts';
 export { openStore } from './store.ts';

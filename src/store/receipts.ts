@@ -2,8 +2,10 @@ import { offsetBits, offsetDigits } from '../event/index.ts';
 
 /** The SQL that turns a number of `receiptNumber` into what people see. */
 export function receiptSql(column: string): string {
-  return `printf('%d-%0${offsetDigits}d', ${column} >> ${offsetBits},
-    ${column} & ${2n ** offsetBits - 1n})`;
+  // With a one before them all digits are there; much faster than a format.
+  return `concat(${column} >> ${offsetBits}, '-',
+    right((1${'0'.repeat(offsetDigits)} + (${column} & ${2n ** offsetBits - 1n}))::VARCHAR,
+      ${offsetDigits}))`;
 }
 
 /** The SQL of a receipt's shard and offset. */

@@ -1,5 +1,6 @@
-import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
 import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
 import { receiptNumber } from '../event/index.ts';
 import { DuckBooks } from './books.ts';
@@ -7,18 +8,25 @@ import {
   type Catalog,
   fileName,
   growth,
-  insertColumns,
   openCatalog,
-  selectLines,
-  type StoredTable,
+  rowColumns,
+  selectRows,
   tableKey,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
+import { DuckEraser } from './eraser.ts';
+import type { Between } from './lake-types.ts';
+import { DuckLake } from './lake.ts';
+import { follow } from './lake-catalog.ts';
 import { type Kept, Parked } from './parked.ts';
-import { dropTable, findRows, readColumns, rescuedTexts, retype } from './tables.ts';
-import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
+import type { Rows } from './rows.ts';
+import { parquetOf } from './staging.ts';
 import { receiptSql } from './receipts.ts';
+import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot } from './tables.ts';
+import { writeCells } from './tables.ts';
+import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
 import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
+import { quoted, Relations, type StoredTable } from './views.ts';
 
 /**
  * Locks and opens the store below a data directory.
@@ -27,7 +35,9 @@ import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
 export async function openStore(dataDirectory: string, kept: Kept): Promise<Store> {
   const directory = join(dataDirectory, 'store');
   const staging = join(directory, 'staging');
+  const lake = resolve(dataDirectory, 'lake');
   await nodeDisk.makeDirectory(directory);
+  await nodeDisk.makeDirectory(lake);
   const holder = () => 'a process of an earlier server that is still ending';
   const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
   await rm(staging, { recursive: true, force: true });
@@ -43,16 +53,26 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
       memory_limit: `${limits.storeMemoryBytesMax} B`,
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
+      // The engine counts the processors of the machine. A thread beyond those of this process
+      // takes time from the one that works: it looks for work all the while.
+      threads: String(availableParallelism()),
     });
     const writer = await duck.connect();
     const catalog = await openCatalog(writer);
-    await writer.run(`SET allowed_directories = ['${staging.replaceAll("'", "''")}']`);
+    const relations = new Relations(lake);
+    await follow(writer, relations, lake, catalog.tables.values());
+    await writer.run(`SET allowed_directories = [${quoted(staging)}, ${quoted(lake)}]`);
     await writer.run('SET enable_external_access = false');
     await writer.run('SET lock_configuration = true');
-    const [checker, looker, live] = await Promise.all([1, 2, 3].map(() => duck.connect()));
-    assert(checker && looker && live, 'three connections');
-    const connections = { writer, checker, looker, live };
-    return new DuckStore({ directory, staging, lock, duck, ...connections, catalog, kept });
+    const [checker, looker, live, archiver] = await Promise.all(
+      [1, 2, 3, 4].map(() => duck.connect()),
+    );
+    assert(checker && looker && live && archiver, 'four connections');
+    const connections = { writer, checker, looker, live, archiver };
+    const places = { directory, lakeDirectory: lake, staging, lock };
+    const store = new DuckStore({ ...places, duck, ...connections, catalog, relations, kept });
+    await store.openLake();
+    return store;
   } catch (error) {
     throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
   }
@@ -60,6 +80,7 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
 
 type Parts = {
   readonly directory: string;
+  readonly lakeDirectory: string;
   readonly staging: string;
   readonly lock: DirectoryLock;
   readonly duck: Duck;
@@ -70,6 +91,9 @@ type Parts = {
   readonly looker: DuckWriter;
   /** For the tables in memory. */
   readonly live: DuckWriter;
+  /** For what is read into files. */
+  readonly archiver: DuckWriter;
+  readonly relations: Relations;
   readonly catalog: Catalog;
   readonly kept: Kept;
 };
@@ -80,6 +104,8 @@ class DuckStore implements Store {
   readonly #parts: Parts;
   readonly #tables: Map<string, StoredTable>;
   readonly #cursors: Map<number, number>;
+  #lake: DuckLake | undefined;
+  #eraser: DuckEraser | undefined;
   #stagingCount = 0;
   #forgottenBeforeMs = 0;
 
@@ -90,6 +116,29 @@ class DuckStore implements Store {
     this.books = new DuckBooks(parts.writer, parts.looker, parts.live, mustHaveRoom);
     this.#tables = parts.catalog.tables;
     this.#cursors = parts.catalog.cursors;
+  }
+
+  /** Once, before anything else. */
+  async openLake(): Promise<void> {
+    const { lakeDirectory: directory, writer, archiver, relations } = this.#parts;
+    const tools = { mustHaveRoom: (bytes: number) => this.#mustHaveRoom(bytes) };
+    const parts = { directory, tables: this.#tables, relations, writer, archiver, ...tools };
+    const settle = () => this.#settle();
+    this.#lake = await DuckLake.open({ ...parts, books: this.books, settle });
+    const connect = () => this.#parts.duck.connect();
+    const stagingPath = () => this.#stagingPath();
+    const lake = this.#lake;
+    this.#eraser = await DuckEraser.open({ ...parts, lake, connect, stagingPath, settle });
+  }
+
+  get eraser(): DuckEraser {
+    assert(this.#eraser, 'the lake is open');
+    return this.#eraser;
+  }
+
+  get lake(): DuckLake {
+    assert(this.#lake, 'the lake is open');
+    return this.#lake;
   }
 
   get cursors(): ReadonlyMap<number, number> {
@@ -115,8 +164,10 @@ class DuckStore implements Store {
       await this.books.add(batch.ledger, batch.skew);
       for (const [shard, next] of batch.cursors) await this.#writeCursor(shard, next);
     });
-    for (const { id, database, table, columns } of changed) {
-      this.#tables.set(tableKey(database, table), { id, database, table, columns });
+    for (const { id, database, table, columns, sealed, files, rows } of changed) {
+      const stored = { id, database, table, columns, sealed, files };
+      this.#tables.set(tableKey(database, table), stored);
+      this.lake.grew(id, rows.count, rows.bytes);
     }
     for (const [shard, next] of batch.cursors) this.#cursors.set(shard, next);
     await this.#settle();
@@ -138,7 +189,7 @@ class DuckStore implements Store {
   async #mustHaveRoom(bytes: number): Promise<void> {
     const { freeBytes, diskBytes } = await nodeDisk.room(this.#parts.directory);
     const spare = Math.min(limits.storeRoomBytesMin, diskBytes * limits.storeRoomDiskShare);
-    // Once as lines, once in the engine's log.
+    // Once as a file, once in the engine's log.
     const needed = Math.ceil(2 * bytes + spare);
     if (freeBytes < needed) throw fault('STORE_NO_ROOM', { seen: freeBytes, expected: needed });
   }
@@ -160,22 +211,27 @@ class DuckStore implements Store {
   #number(batches: readonly TableBatch[]): readonly (TableBatch & StoredTable)[] {
     let last = Math.max(0, ...[...this.#tables.values()].map(({ id }) => id));
     return batches.map((batch) => {
-      const id = this.schema(batch.database, batch.table)?.id ?? (last += 1);
-      return { ...batch, id };
+      const known = this.schema(batch.database, batch.table);
+      if (known) return { ...known, ...batch };
+      last += 1;
+      return { ...batch, id: last, sealed: undefined, files: [] };
     });
   }
 
   async #writeTable(batch: TableBatch & StoredTable): Promise<void> {
-    const { writer } = this.#parts;
-    for (const sql of growth(this.schema(batch.database, batch.table), batch)) {
+    const { writer, relations } = this.#parts;
+    for (const sql of growth(relations, this.schema(batch.database, batch.table), batch)) {
       await writer.run(sql);
     }
-    await this.#staged(batch, (path) =>
-      writer.run(
-        `INSERT INTO mr.hot_${batch.id} (${insertColumns(batch)}) ${selectLines(batch, path)}`,
-      ),
-    );
-    await writer.run(`UPDATE mr.tables SET rows = rows + ${batch.lines.length},
+    const { rows } = batch;
+    if (rows.count > 0) {
+      await staged(rows, this.#stagingPath(), (path) =>
+        writer.run(
+          `INSERT INTO mr.hot_${batch.id} (${rowColumns(rows)}) ${selectRows(rows, path)}`,
+        ),
+      );
+    }
+    await writer.run(`UPDATE mr.tables SET rows = rows + ${rows.count},
       duplicates = duplicates + ${batch.duplicates} WHERE id = ${batch.id}`);
     for (const [column, count] of batch.rescued) {
       await writer.run(`UPDATE mr.columns SET rescued = rescued + ${count}
@@ -229,11 +285,11 @@ class DuckStore implements Store {
     );
   }
 
-  async accepts(batch: TableBatch): Promise<boolean> {
-    return this.#staged(batch, async (path) => {
+  async accepts({ rows }: TableBatch): Promise<boolean> {
+    return staged(rows, this.#stagingPath(), async (path) => {
       const { checker } = this.#parts;
       try {
-        await checker.run(`CREATE OR REPLACE TEMP TABLE checked AS ${selectLines(batch, path)}`);
+        await checker.run(`CREATE OR REPLACE TEMP TABLE checked AS ${selectRows(rows, path)}`);
         return true;
       } catch (error) {
         const seen = messageOf(error);
@@ -243,20 +299,9 @@ class DuckStore implements Store {
     });
   }
 
-  /** Writes the lines to a file that the engine reads; it need not survive anything. */
-  async #staged<T>(batch: TableBatch, use: (path: string) => Promise<T>): Promise<T> {
-    const path = this.#stagingPath();
-    try {
-      await writeFile(path, batch.lines.join('\n'));
-      return await use(path);
-    } finally {
-      await rm(path, { force: true });
-    }
-  }
-
   #stagingPath(): string {
     this.#stagingCount += 1;
-    return join(this.#parts.staging, `${this.#stagingCount}.ndjson`);
+    return join(this.#parts.staging, `${this.#stagingCount}.rows`);
   }
 
   async tables(): Promise<readonly TableStatus[]> {
@@ -273,30 +318,53 @@ class DuckStore implements Store {
   }
 
   async columns(database: string, table: string): Promise<readonly ColumnStatus[]> {
-    return readColumns(this.#parts.looker, this.#stored(database, table));
+    const { looker, relations } = this.#parts;
+    const stored = this.#stored(database, table);
+    return this.lake.reading(() => readColumns(looker, relations, stored));
   }
 
   async rescued(database: string, table: string, count: number): Promise<readonly string[]> {
-    return rescuedTexts(this.#parts.looker, this.#stored(database, table), count);
+    const { looker, relations } = this.#parts;
+    const stored = this.#stored(database, table);
+    return this.lake.reading(() => rescuedTexts(looker, relations, stored, count));
   }
 
   async retype(
     database: string,
     name: string,
-    column: string,
+    columnName: string,
     conversion: Conversion,
+    between: Between,
   ): Promise<void> {
-    const { writer, duck } = this.#parts;
+    const { writer, archiver, relations, duck } = this.#parts;
     const table = this.#stored(database, name);
-    const path = this.#stagingPath();
-    // The table is written anew, and what changes to a file.
-    await this.#mustHaveRoom(await this.size());
+    const column = table.columns.get(columnName);
+    if (!column) {
+      throw fault('NO_SUCH_COLUMN', { seen: columnName, table: tableKey(database, name) });
+    }
+    const retype = { column, conversion, path: this.#stagingPath() };
     const reader = await duck.connect();
-    const after = await writer
-      .transact(() => retype(writer, reader, table, column, conversion, path))
-      .finally(() => reader.close());
-    this.#tables.set(tableKey(database, name), after);
-    await this.#settle();
+    try {
+      await this.lake.rewrite(database, name, between, {
+        files: table.files,
+        partOf: async (before, file) => {
+          const source = relations.files(before, [file]);
+          const [found] = await archiver.all(`SELECT count(*) AS n FROM (${source})
+            WHERE "${columnName}" IS NOT NULL OR _rescued_data IS NOT NULL`);
+          if (Number(found?.n) === 0) return undefined;
+          await writeCells(reader, source, retype);
+          return { source: retypedSql(before, source, retype), rows: file.rows };
+        },
+        hot: async (before) => {
+          // Hot rows are written anew, and what changes to a file.
+          await this.#mustHaveRoom(await this.size());
+          return retypeHot(writer, reader, before, retype);
+        },
+      });
+    } finally {
+      reader.close();
+      await rm(retype.path, { force: true });
+    }
   }
 
   async dropTable(
@@ -305,13 +373,16 @@ class DuckStore implements Store {
     before: ReadonlyMap<number, number>,
   ): Promise<void> {
     const { writer, catalog } = this.#parts;
+    const stored = this.#stored(database, table);
     await writer.transact(async () => {
-      await dropTable(writer, this.#stored(database, table), before);
+      await this.lake.drop(stored);
+      await dropTable(writer, stored, before);
       await this.books.drop(database, table);
     });
     this.#tables.delete(tableKey(database, table));
     catalog.dropped.set(tableKey(database, table), new Map(before));
     await this.#settle();
+    await this.lake.dropped(stored);
   }
 
   incarnation(database: string, table: string): string {
@@ -329,9 +400,12 @@ class DuckStore implements Store {
     to: number,
     tables?: readonly string[],
   ): Promise<readonly Found[]> {
-    const { looker } = this.#parts;
+    const { looker, relations } = this.#parts;
     const searched = tables?.flatMap((name) => this.#tables.get(name) ?? []);
-    const rows = await findRows(looker, searched ?? [...this.#tables.values()], shard, from, to);
+    const stored = searched ?? [...this.#tables.values()];
+    const rows = await this.lake.reading(() => {
+      return findRows(looker, relations, stored, shard, from, to);
+    });
     const parked = await looker.all(`
       SELECT ${receiptSql('receipt')} AS receipt, "database", "table", reason FROM mr.parked
       WHERE receipt BETWEEN ${receiptNumber(shard, from)} AND ${receiptNumber(shard, to - 1)}
@@ -356,11 +430,12 @@ class DuckStore implements Store {
   }
 
   reader(): Promise<DuckReader> {
-    return this.#parts.duck.reader(this.#parts.staging);
+    return this.#parts.duck.reader(this.#parts.staging, this.lake.lease());
   }
 
   async close(): Promise<void> {
-    const { duck, writer, checker, looker, live, lock } = this.#parts;
+    const { duck, writer, checker, looker, live, archiver, lock } = this.#parts;
+    archiver.close();
     live.close();
     looker.close();
     checker.close();
@@ -372,6 +447,24 @@ class DuckStore implements Store {
 }
 
 function bytesOf({ tables, quarantine }: StoreBatch): number {
-  const texts = [...tables.flatMap(({ lines }) => lines), ...quarantine.map(({ body }) => body)];
-  return texts.reduce((sum, text) => sum + text.length, 0);
+  const rows = tables.reduce((sum, table) => sum + table.rows.bytes, 0);
+  return quarantine.reduce((sum, { body }) => sum + body.length, rows);
+}
+
+/** Lends a file with rows that the engine reads; it need not survive anything. */
+async function staged<T>(rows: Rows, path: string, use: (path: string) => Promise<T>): Promise<T> {
+  try {
+    const file = await open(path, 'w');
+    try {
+      const pieces = parquetOf(rows);
+      const { bytesWritten } = await file.writev(pieces);
+      const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+      assert(bytesWritten === bytes, 'there was room for all rows');
+    } finally {
+      await file.close();
+    }
+    return await use(path);
+  } finally {
+    await rm(path, { force: true });
+  }
 }

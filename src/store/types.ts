@@ -1,8 +1,9 @@
 import type { Receipt } from '../event/index.ts';
 import type { DuckReader } from './duckdb.ts';
+import type { Between, Eraser, Lake } from './lake-types.ts';
+import type { ColumnType, Rows } from './rows.ts';
 
-/** JSON is text that is known to be JSON. */
-export type ColumnType = 'BIGINT' | 'DOUBLE' | 'BOOLEAN' | 'VARCHAR' | 'JSON';
+export type { ColumnType };
 
 export type Column = {
   readonly name: string;
@@ -20,16 +21,13 @@ export type TableSchema = {
 
 /** Rows for one table. */
 export type TableBatch = TableSchema & {
-  /**
-   * JSON objects, one per row: `_receipt` (number), `time`, `_rescued_data` (JSON text in a
-   * string) where there is some, and columns of the schema; nested values as text in a string.
-   */
-  readonly lines: readonly string[];
+  /** With `_receipt` and `time`, `_rescued_data` where there is some, and columns of the schema. */
+  readonly rows: Rows;
   /** Values that went to `_rescued_data`, by column name. */
   readonly rescued: ReadonlyMap<string, number>;
   /** Repeats of events that are in the table: they are counted, and not stored again. */
   readonly duplicates: number;
-  /** Ids of the events among `lines` that have one. */
+  /** Ids of the events among `rows` that have one. */
   readonly ids: readonly SeenId[];
 };
 
@@ -122,6 +120,8 @@ export type ParkedFilter = {
   readonly sinceMs?: number | undefined;
   readonly untilMs?: number | undefined;
   readonly receipt?: Receipt | undefined;
+  /** The same for many, as numbers. */
+  readonly receipts?: readonly bigint[] | undefined;
   /** Only events of these senders and tables. */
   readonly among?: readonly ParkedSource[] | undefined;
 };
@@ -237,8 +237,11 @@ export interface ParkedEvents {
   matching(filter: ParkedFilter): Promise<number>;
   /** The next events in the order of their receipt, about `limits.batchBytesMax` of them. */
   next(filter: ParkedFilter, after?: QuarantineRow): Promise<readonly QuarantineRow[]>;
-  /** Removes events for good. @returns how many. @throws as `commit` */
-  drop(filter: ParkedFilter): Promise<number>;
+  /**
+   * Removes events for good. @returns how many. @throws as `commit`
+   * @param note what else belongs to the transaction.
+   */
+  drop(filter: ParkedFilter, note?: (events: number) => Promise<void>): Promise<number>;
   /** Removes what is too old or, by reason, too much, the oldest first. @returns how many */
   expire(nowMs: number): Promise<number>;
 }
@@ -260,6 +263,8 @@ export interface Books {
 export interface Store {
   readonly parked: ParkedEvents;
   readonly books: Books;
+  readonly lake: Lake;
+  readonly eraser: Eraser;
   /** By shard, as committed. */
   readonly cursors: ReadonlyMap<number, number>;
   /** Changes when a table is dropped: ids of events before then are not those of events after. */
@@ -292,10 +297,16 @@ export interface Store {
   /** The newest texts of `_rescued_data`, at most so many. @throws NO_SUCH_TABLE */
   rescued(database: string, table: string, count: number): Promise<readonly string[]>;
   /**
-   * Gives a column another type, in one transaction.
+   * Gives a column another type: files are written anew, then all is changed in one transaction.
    * @throws NO_SUCH_TABLE, NO_SUCH_COLUMN; as `commit`
    */
-  retype(database: string, table: string, column: string, conversion: Conversion): Promise<void>;
+  retype(
+    database: string,
+    table: string,
+    column: string,
+    conversion: Conversion,
+    between: Between,
+  ): Promise<void>;
   /**
    * Removes a table with its rows; what is in the log before the given offsets, by shard, will
    * not be rows of a new one. @throws as `commit`

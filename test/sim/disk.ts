@@ -243,6 +243,12 @@ export class SimDisk implements Disk {
     }
   }
 
+  async syncFile(path: string): Promise<void> {
+    await this.#mustOperate('fsync');
+    const file = this.#file(path);
+    Object.assign(file, { durable: cached(file), unsynced: [], inFlight: [] });
+  }
+
   room(): Promise<{ freeBytes: number; diskBytes: number }> {
     return Promise.resolve({ freeBytes: this.freeBytes, diskBytes: 1e12 });
   }

@@ -1,0 +1,110 @@
+import { type Clock, isFault, limits, type Logger, messageOf } from '../base/index.ts';
+import { type Metrics, sleep } from '../base/index.ts';
+import type { Between, Chore, Store } from '../store/index.ts';
+import { upkeepMetrics } from './metrics.ts';
+
+type Parts = {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** How old hot rows may be; undefined: nothing happens by itself. */
+  readonly archiveMinutes: number | undefined;
+  /** Percent of the time that compaction may take. */
+  readonly compactionShare: number;
+  readonly between: Between;
+  /** What else there is to do. @returns whether something was done */
+  readonly also: () => Promise<boolean>;
+  /** Called when the store can no longer be used. */
+  readonly onFatal: (error: unknown) => void;
+};
+
+/** What is done to tables and their files, one thing at a time: by itself, and when asked for. */
+export class Archivist {
+  readonly #parts: Parts;
+  readonly #stop = new AbortController();
+  #last: Promise<unknown> = Promise.resolve();
+  #running: Promise<void> = Promise.resolve();
+  readonly #metrics: ReturnType<typeof upkeepMetrics>;
+  /** Said once, not every second. */
+  #failure = '';
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.#metrics = upkeepMetrics(parts.metrics, parts.store.lake);
+  }
+
+  start(): void {
+    const { store, logger } = this.#parts;
+    const { missing } = store.lake;
+    const hint = 'put them back, from a backup or another disk; see: millrace status';
+    if (missing.length > 0) logger.error({ missing, hint }, 'files of the lake are not there');
+    if (this.#parts.archiveMinutes !== undefined) this.#running = this.#run();
+  }
+
+  /** After what runs; what it was doing is undone, or goes on at the next start. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+    await this.#last;
+  }
+
+  /** Runs work when no other changes tables or their files. */
+  alone<T>(work: (between: Between) => Promise<T>): Promise<T> {
+    const done = this.#last.then(() => work(this.#parts.between));
+    this.#last = done.catch((error: unknown) => {
+      if (isFault(error, 'STORE_INVALID')) this.#parts.onFatal(error);
+    });
+    return done;
+  }
+
+  /** Moves what is hot of a table to files. @returns how many rows */
+  archive({ database, table }: { readonly database: string; readonly table: string }) {
+    return this.alone((between) => this.#parts.store.lake.archive(database, table, between));
+  }
+
+  async #run(): Promise<void> {
+    const { store, clock, archiveMinutes = 0 } = this.#parts;
+    while (!this.#stop.signal.aborted) {
+      const chore = store.lake.due(clock.nowMs(), archiveMinutes * 60_000);
+      const startedAt = performance.now();
+      const isDone = await this.#attempt(chore);
+      const tookMs = performance.now() - startedAt;
+      const share = this.#parts.compactionShare / 100;
+      const isCompaction = chore?.kind === 'compact';
+      const restMs = isDone ? (isCompaction ? tookMs * (1 / share - 1) : 0) : limits.upkeepEveryMs;
+      await sleep(restMs, this.#stop.signal);
+    }
+  }
+
+  /** Whether something was done. */
+  async #attempt(chore: Chore | undefined): Promise<boolean> {
+    const { logger, also } = this.#parts;
+    const what = chore ? `${chore.kind} ${chore.database}.${chore.table}` : 'erase';
+    try {
+      const startedAt = performance.now();
+      const isDone = chore ? await this.alone((between) => this.#do(chore, between)) : also();
+      const ms = Math.round(performance.now() - startedAt);
+      if (chore) logger.debug({ what, ms }, 'upkeep');
+      if (chore) this.#metrics.done.inc({ kind: chore.kind });
+      this.#failure = '';
+      return await isDone;
+    } catch (error) {
+      if (this.#stop.signal.aborted) return false;
+      this.#metrics.failures.inc();
+      const seen = `${what}: ${messageOf(error)}`;
+      if (seen !== this.#failure) logger.error({ error: seen }, 'upkeep fails; it is tried again');
+      this.#failure = seen;
+      return false;
+    }
+  }
+
+  async #do(chore: Chore, between: Between): Promise<true> {
+    const { lake } = this.#parts.store;
+    const { database, table } = chore;
+    if (chore.kind === 'archive') await lake.archive(database, table, between);
+    else if (chore.kind === 'expire') await lake.expire(database, table, chore.before, between);
+    else await lake.compact(database, table, chore.files, between);
+    return true;
+  }
+}

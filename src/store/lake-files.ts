@@ -1,0 +1,150 @@
+import { readdir, rm, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { assert, fault, messageOf, nodeDisk, randomIds } from '../base/index.ts';
+import type { DuckWriter, Plain } from './duckdb.ts';
+import type { LakeFile } from './lake-types.ts';
+import type { TableSchema } from './types.ts';
+import { dayFolder, filePath, namesOf, quoted } from './views.ts';
+
+const stagingName = '.staging';
+const ourName = /^[0-9a-f]{16}\.parquet$/;
+
+/** Rows that become one file. */
+export type Part = {
+  /** A relation with the table's columns. */
+  readonly source: string;
+  readonly day: string;
+  readonly rows: number;
+};
+
+/** The files on disk: written once, and removed when nobody reads them any more. */
+export class LakeFiles {
+  readonly directory: string;
+  readonly #archiver: DuckWriter;
+  readonly #leases = new Set<object>();
+  /** Files that are to go, and who may still read them. */
+  #leaving: { readonly paths: readonly string[]; readonly readers: Set<object> }[] = [];
+
+  /** @param archiver a connection that does nothing else. */
+  constructor(directory: string, archiver: DuckWriter) {
+    this.directory = directory;
+    this.#archiver = archiver;
+  }
+
+  /** From now on files stay on disk, also when they are discarded, until the lease is ended. */
+  lease(): () => void {
+    const reader = {};
+    this.#leases.add(reader);
+    return () => {
+      if (!this.#leases.delete(reader)) return;
+      for (const { readers } of this.#leaving) readers.delete(reader);
+      // A file that cannot be removed now is an orphan at the next start.
+      void this.#removeFree().catch(() => undefined);
+    };
+  }
+
+  /** Writes files and makes them durable, folders and all. None of them is named by the store. */
+  async write(table: TableSchema, parts: readonly Part[]): Promise<readonly LakeFile[]> {
+    const files: LakeFile[] = [];
+    try {
+      for (const part of parts) {
+        if (part.rows > 0) files.push(await this.#writeOne(table, part));
+      }
+      return files;
+    } catch (error) {
+      await this.discard(table, files);
+      throw error;
+    }
+  }
+
+  async #writeOne(table: TableSchema, { source, day, rows }: Part): Promise<LakeFile> {
+    const name = randomIds.bytes(8).toString('hex');
+    const staged = join(this.directory, stagingName, `${name}.parquet`);
+    let path = staged;
+    try {
+      const [stats] = await this.#archiver.all(`
+        COPY (SELECT ${namesOf(table)} FROM (${source}) ORDER BY time, _receipt)
+        TO ${quoted(staged)} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, RETURN_STATS)`);
+      const file = { name, day, ...statsOf(stats) };
+      assert(file.rows === rows, `${file.rows} of ${rows} rows are in a file`);
+      await nodeDisk.syncFile(staged);
+      const folder = join(this.directory, dayFolder(table, day));
+      await nodeDisk.makeDirectory(folder);
+      path = join(this.directory, filePath(table, file));
+      await nodeDisk.rename(staged, path);
+      await nodeDisk.syncDirectory(folder);
+      return file;
+    } catch (error) {
+      await removeIfThere(path);
+      throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
+    }
+  }
+
+  /** Files that the store does not name: they go when no query reads them any more. */
+  async discard(table: TableSchema, files: readonly LakeFile[]): Promise<void> {
+    if (files.length === 0) return;
+    const paths = files.map((file) => join(this.directory, filePath(table, file)));
+    this.#leaving.push({ paths, readers: new Set(this.#leases) });
+    await this.#removeFree();
+  }
+
+  async #removeFree(): Promise<void> {
+    const free = this.#leaving.filter(({ readers }) => readers.size === 0);
+    this.#leaving = this.#leaving.filter(({ readers }) => readers.size > 0);
+    for (const path of free.flatMap(({ paths }) => paths)) await removeIfThere(path);
+  }
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await nodeDisk.remove(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
+/** What the engine says of a file that it has written. */
+function statsOf(stats: Readonly<Record<string, Plain>> | undefined) {
+  const columns = stats?.column_statistics as Readonly<Record<string, Record<string, string>>>;
+  const of = (column: string) => columns[`"${column}"`] ?? {};
+  const [time, receipt] = [of('time'), of('_receipt')];
+  return {
+    rows: Number(stats?.count),
+    bytes: Number(stats?.file_size_bytes),
+    timeMin: Number(time.min),
+    timeMax: Number(time.max),
+    receiptMin: BigInt(receipt.min ?? 0),
+    receiptMax: BigInt(receipt.max ?? 0),
+  };
+}
+
+/**
+ * Removes files of ours that the catalog does not name, and folders that are empty then.
+ * @param known paths of files, below the lake. @returns those that are not there
+ */
+export async function sweep(
+  directory: string,
+  known: ReadonlySet<string>,
+): Promise<readonly string[]> {
+  await rm(join(directory, stagingName), { recursive: true, force: true });
+  await nodeDisk.makeDirectory(join(directory, stagingName));
+  const missing = new Set(known);
+  for (const path of await pathsIn(directory)) {
+    missing.delete(path);
+    if (!known.has(path)) await nodeDisk.remove(join(directory, path));
+  }
+  return [...missing].sort();
+}
+
+/** Files of ours, below the lake; folders without anything in them are removed on the way. */
+async function pathsIn(directory: string, below = '', depth = 0): Promise<readonly string[]> {
+  const paths: string[] = [];
+  for (const entry of await readdir(join(directory, below), { withFileTypes: true })) {
+    const path = join(below, entry.name);
+    if (entry.isDirectory() && depth < 3 && entry.name !== stagingName) {
+      paths.push(...(await pathsIn(directory, path, depth + 1)));
+      await rmdir(join(directory, path)).catch(() => undefined);
+    } else if (depth === 3 && ourName.test(entry.name)) paths.push(path);
+  }
+  return paths;
+}

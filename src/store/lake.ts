@@ -1,0 +1,400 @@
+import { assert, fault, isFault, limits } from '../base/index.ts';
+import type { DuckBooks } from './books.ts';
+import { nowSql, tableKey } from './catalog.ts';
+import { choreOf, type Hot } from './chores.ts';
+import type { DuckWriter } from './duckdb.ts';
+import { LakeFiles, type Part, sweep } from './lake-files.ts';
+import type { Between, Chore, Lake, LakeFile, LakeSize, Retention } from './lake-types.ts';
+import { filePath, quoted, type Relations, type StoredTable } from './views.ts';
+
+/** Where rows of rare days are; tools take its name for "no day". */
+export const noDay = '__HIVE_DEFAULT_PARTITION__';
+
+const daySeconds = 86_400;
+type Parts = {
+  readonly directory: string;
+  readonly tables: Map<string, StoredTable>;
+  readonly relations: Relations;
+  readonly writer: DuckWriter;
+  /** For what takes long. */
+  readonly archiver: DuckWriter;
+  readonly books: DuckBooks;
+  readonly mustHaveRoom: (bytes: number) => Promise<void>;
+  /** After a transaction. */
+  readonly settle: () => Promise<void>;
+};
+
+/** The change of a table's files in one transaction. */
+type Swap = {
+  readonly remove?: readonly LakeFile[];
+  readonly add?: readonly LakeFile[];
+  /** What else belongs to it. @returns the table as it is then */
+  readonly also?: (table: StoredTable) => Promise<StoredTable>;
+};
+
+/** The rows that take the place of a file's. */
+export type Rewritten = Omit<Part, 'day'>;
+
+/** A change of a table that was written before. */
+export type Rewrite = {
+  readonly files: readonly LakeFile[];
+  /** What takes the place of a file; undefined if it can stay. */
+  readonly partOf?: (table: StoredTable, file: LakeFile) => Promise<Rewritten | undefined>;
+  /** As part of the transaction: changes the hot table. @returns the table as it is then */
+  readonly hot?: (table: StoredTable) => Promise<StoredTable>;
+  /** How the ledger calls rows that are gone. */
+  readonly as?: 'expired' | 'dropped';
+  /** As part of the transaction, if rows are gone. */
+  readonly note?: (removed: number) => Promise<void>;
+};
+
+/** The files of all tables: see docs/lake.md. */
+export class DuckLake implements Lake {
+  readonly directory: string;
+  readonly missing: readonly string[];
+  readonly #parts: Parts;
+  readonly #files: LakeFiles;
+  /** By table, those without rows left out. */
+  readonly #hot = new Map<number, Hot>();
+  readonly #expiredAtMs = new Map<number, number>();
+  #retentions: readonly Retention[] = [];
+
+  private constructor(parts: Parts, missing: readonly string[]) {
+    this.#parts = parts;
+    this.directory = parts.directory;
+    this.#files = new LakeFiles(parts.directory, parts.archiver);
+    this.missing = missing;
+  }
+
+  /** Removes what a crash has left, and looks at what is there. */
+  static async open(parts: Parts): Promise<DuckLake> {
+    const { directory, tables } = parts;
+    const known = [...tables.values()].flatMap((table) => {
+      return table.files.map((file) => filePath(table, file));
+    });
+    const missing = await sweep(directory, new Set(known));
+    const lake = new DuckLake(parts, missing);
+    await lake.#readState();
+    return lake;
+  }
+
+  get retentions(): readonly Retention[] {
+    return this.#retentions;
+  }
+
+  /** After a commit of rows. */
+  grew(id: number, rows: number, bytes: number): void {
+    if (rows === 0) return;
+    const hot = this.#hot.get(id) ?? { rows: 0, bytes: 0, sinceMs: undefined };
+    hot.rows += rows;
+    hot.bytes += bytes;
+    this.#hot.set(id, hot);
+  }
+
+  due(nowMs: number, archiveAgeMs: number): Chore | undefined {
+    for (const hot of this.#hot.values()) hot.sinceMs ??= nowMs;
+    const { tables } = this.#parts;
+    const [retentions, expiredAtMs, hot] = [this.#retentions, this.#expiredAtMs, this.#hot];
+    const state = { tables: tables.values(), hot, retentions, expiredAtMs };
+    const chore = choreOf({ ...state, nowMs, archiveAgeMs });
+    if (chore?.kind === 'expire') {
+      this.#expiredAtMs.set(this.#stored(chore.database, chore.table).id, nowMs);
+    }
+    return chore;
+  }
+
+  get size(): LakeSize {
+    const tables = [...this.#parts.tables.values()];
+    const files = tables.flatMap((table) => table.files);
+    const sealed = tables.reduce((sum, table) => sum + (table.sealed?.rows ?? 0), 0);
+    const hot = [...this.#hot.values()].reduce((sum, { rows }) => sum + rows, sealed);
+    return { hotRows: hot, files: files.length, bytes: bytesOf(files) };
+  }
+
+  async archive(database: string, table: string, between: Between): Promise<number> {
+    // What an earlier turn has sealed comes first.
+    const before = await this.#archiveSealed(database, table, between);
+    const { id } = this.#stored(database, table);
+    if ((this.#hot.get(id)?.rows ?? 0) === 0) return before;
+    await between(() => this.#seal(database, table));
+    return before + (await this.#archiveSealed(database, table, between));
+  }
+
+  /** The hot table is renamed, and a new one takes its place. */
+  async #seal(database: string, name: string): Promise<void> {
+    const { writer } = this.#parts;
+    const table = this.#stored(database, name);
+    assert(!table.sealed, 'one generation at a time');
+    await this.#swap(table, {
+      also: async (before) => {
+        const hot = `mr.hot_${before.id}`;
+        const rows = await this.#countHot(before.id);
+        await writer.run(`ALTER TABLE ${hot} RENAME TO sealed_${before.id}`);
+        await writer.run(`CREATE TABLE ${hot} AS FROM mr.sealed_${before.id} LIMIT 0`);
+        return { ...before, sealed: { columns: before.columns, rows } };
+      },
+    });
+    this.#hot.delete(table.id);
+  }
+
+  async #archiveSealed(database: string, name: string, between: Between): Promise<number> {
+    const { writer, mustHaveRoom } = this.#parts;
+    const table = this.#stored(database, name);
+    if (!table.sealed) return 0;
+    const { rows } = table.sealed;
+    await mustHaveRoom(0);
+    const files = await this.#files.write(table, await this.#daysOf(table));
+    assert(rows === sumOf(files), 'every sealed row is in a file');
+    await between(() =>
+      this.#swap(this.#stored(database, name), {
+        add: files,
+        also: async (before) => {
+          await writer.run(`DROP TABLE mr.sealed_${before.id}`);
+          return { ...before, sealed: undefined };
+        },
+      }),
+    );
+    return rows;
+  }
+
+  /** The sealed rows by day. */
+  async #daysOf(table: StoredTable): Promise<readonly Part[]> {
+    const source = this.#parts.relations.sealed(table);
+    const found = await this.#parts.archiver.all(`
+      SELECT time // ${daySeconds} AS day, count(*) AS n FROM mr.sealed_${table.id}
+      GROUP BY day ORDER BY n DESC, day`);
+    const days = found.map(({ day, n }) => ({ day: Number(day), rows: Number(n) }));
+    const isMany = days.length > limits.archiveDaysMax;
+    const alone = isMany ? days.slice(0, limits.archiveDaysMax - 1) : days;
+    const parts = alone.map(({ day, rows }) => {
+      const [from, to] = [day * daySeconds, (day + 1) * daySeconds];
+      return { source: `${source} WHERE time >= ${from} AND time < ${to}`, day: dayOf(day), rows };
+    });
+    if (!isMany) return parts;
+    const named = alone.map(({ day }) => day).join(', ');
+    const rest = `${source} WHERE time // ${daySeconds} NOT IN (${named})`;
+    const rows = days.slice(alone.length).reduce((sum, day) => sum + day.rows, 0);
+    return [...parts, { source: rest, day: noDay, rows }];
+  }
+
+  async compact(
+    database: string,
+    name: string,
+    files: readonly LakeFile[],
+    between: Between,
+  ): Promise<void> {
+    const table = this.#stored(database, name);
+    const [first] = files;
+    assert(first && files.every(({ day }) => day === first.day), 'files of one day');
+    await this.#parts.mustHaveRoom(bytesOf(files));
+    const source = this.#parts.relations.files(table, files);
+    const merged = await this.#files.write(table, [{ source, day: first.day, rows: sumOf(files) }]);
+    await between(() => this.#swap(this.#stored(database, name), { remove: files, add: merged }));
+  }
+
+  async expire(database: string, name: string, before: number, between: Between): Promise<number> {
+    await this.#archiveSealed(database, name, between);
+    const { files } = this.#stored(database, name);
+    const old = files.filter(({ timeMax }) => timeMax < before);
+    // The rest of a day goes with its last row; what reaches over many days is written anew.
+    const across = files.filter(({ timeMin, timeMax }) => {
+      return timeMin < before && timeMax >= before && timeMax - timeMin >= daySeconds;
+    });
+    const { removed } = await this.rewrite(database, name, between, {
+      files: [...old, ...across],
+      partOf: (table, file) => this.without(table, file, `time < ${before}`),
+      hot: (table) => this.#removeHot(table, `time < ${before}`),
+      as: 'expired',
+    });
+    return removed;
+  }
+
+  /** A file's rows but those of which a condition holds. */
+  async without(table: StoredTable, file: LakeFile, condition: string): Promise<Rewritten> {
+    const source = `FROM (${this.#parts.relations.files(table, [file])})
+      WHERE (${condition}) IS NOT TRUE`;
+    const [left] = await this.#parts.archiver.all(`SELECT count(*) AS n ${source}`);
+    return { source, rows: Number(left?.n) };
+  }
+
+  /** As part of the open transaction. */
+  async #removeHot(table: StoredTable, condition: string): Promise<StoredTable> {
+    await this.#parts.writer.run(`DELETE FROM mr.hot_${table.id} WHERE ${condition}`);
+    return table;
+  }
+
+  /**
+   * Writes files of a table anew, and changes its hot rows with them in one transaction.
+   * @returns how many rows are gone
+   */
+  async rewrite(
+    database: string,
+    name: string,
+    between: Between,
+    { files, partOf, hot, as = 'dropped', note }: Rewrite,
+  ): Promise<{ readonly removed: number }> {
+    await this.#archiveSealed(database, name, between);
+    const table = this.#stored(database, name);
+    const [remove, add]: [LakeFile[], LakeFile[]] = [[], []];
+    try {
+      for (const file of files) {
+        const part = await partOf?.(table, file);
+        if (!part) continue;
+        await this.#parts.mustHaveRoom(part.rows === 0 ? 0 : file.bytes);
+        add.push(...(await this.#files.write(table, [{ ...part, day: file.day }])));
+        remove.push(file);
+      }
+    } catch (error) {
+      await this.#files.discard(table, add);
+      throw error;
+    }
+    if (remove.length === 0 && !hot) return { removed: 0 };
+    return between(async () => {
+      const before = await this.#countHot(table.id);
+      let removed = 0;
+      await this.#swap(this.#stored(database, name), {
+        remove,
+        add,
+        also: async (now) => {
+          const after = hot ? await hot(now) : now;
+          const left = await this.#countHot(table.id);
+          removed = sumOf(remove) - sumOf(add) + before - left;
+          assert(removed >= 0, 'no row comes from nowhere');
+          if (removed > 0) await this.#parts.books.remove(database, name, removed, as);
+          if (removed > 0) await note?.(removed);
+          this.#setHot(table.id, left);
+          return after;
+        },
+      });
+      return { removed };
+    });
+  }
+
+  async #countHot(id: number): Promise<number> {
+    const [found] = await this.#parts.writer.all(`SELECT count(*) AS n FROM mr.hot_${id}`);
+    return Number(found?.n);
+  }
+
+  async retain(database: string, table: string, seconds: number | undefined): Promise<void> {
+    const { writer, settle } = this.#parts;
+    const kept = this.#retentions.filter((one) => {
+      return one.database !== database || one.table !== table;
+    });
+    await writer.transact(async () => {
+      await writer.run(`DELETE FROM mr.retention
+        WHERE "database" = ${quoted(database)} AND "table" = ${quoted(table)}`);
+      if (seconds === undefined) return;
+      await writer.run(`INSERT INTO mr.retention
+        VALUES (${quoted(database)}, ${quoted(table)}, ${seconds})`);
+    });
+    this.#retentions = seconds === undefined ? kept : [...kept, { database, table, seconds }];
+    await settle();
+  }
+
+  /** As part of the open transaction: the files of a table that is dropped. */
+  async drop(table: StoredTable): Promise<void> {
+    const { writer } = this.#parts;
+    await writer.run(`DELETE FROM mr.files WHERE table_id = ${table.id}`);
+    if (table.sealed) await writer.run(`DROP TABLE mr.sealed_${table.id}`);
+  }
+
+  /** After it. */
+  async dropped(table: StoredTable): Promise<void> {
+    this.#hot.delete(table.id);
+    await this.#files.discard(table, table.files);
+  }
+
+  lease(): () => void {
+    return this.#files.lease();
+  }
+
+  /** Reads with files that stay on disk meanwhile. */
+  async reading<T>(work: () => Promise<T>): Promise<T> {
+    const release = this.lease();
+    return work().finally(release);
+  }
+
+  /** One transaction: the catalog names other files than before. */
+  async #swap(table: StoredTable, { remove = [], add = [], also }: Swap): Promise<void> {
+    const { writer, tables, relations, settle } = this.#parts;
+    let after = table;
+    try {
+      await writer.transact(async () => {
+        const names = new Set(remove.map(({ name }) => name));
+        const files = [...table.files.filter(({ name }) => !names.has(name)), ...add];
+        after = { ...table, files: files.sort(byTime) };
+        if (also) after = await also(after);
+        if (names.size > 0) {
+          const gone = [...names].map((name) => `'${name}'`).join(', ');
+          await writer.run(`DELETE FROM mr.files WHERE name IN (${gone})`);
+        }
+        if (add.length > 0) await writer.run(`INSERT INTO mr.files VALUES ${rowsOf(table, add)}`);
+        await writer.run(relations.view(after));
+      });
+    } catch (error) {
+      // Where nobody knows, they may be named.
+      if (!isFault(error, 'STORE_INVALID')) await this.#files.discard(table, add);
+      throw error;
+    }
+    tables.set(tableKey(table.database, table.table), after);
+    await settle();
+    await this.#files.discard(table, remove);
+  }
+
+  #setHot(id: number, rows: number): void {
+    const hot = this.#hot.get(id);
+    if (rows === 0) this.#hot.delete(id);
+    else if (hot) hot.rows = rows;
+  }
+
+  /** What is hot, and what is to be kept for how long. */
+  async #readState(): Promise<void> {
+    const { archiver, tables } = this.#parts;
+    const counts = await archiver.all(`
+      SELECT table_name AS name, estimated_size AS n FROM duckdb_tables()
+      WHERE schema_name = 'mr' AND starts_with(table_name, 'hot_') AND estimated_size > 0`);
+    const hot = new Map(counts.map(({ name, n }) => [name as string, Number(n)]));
+    for (const { id } of tables.values()) {
+      const rows = hot.get(`hot_${id}`) ?? 0;
+      // How old they are is not known: they count from now on.
+      if (rows > 0) this.#hot.set(id, { rows, bytes: 0, sinceMs: undefined });
+    }
+    this.#retentions = (await archiver.all('FROM mr.retention')).map((row) => ({
+      database: row.database as string,
+      table: row.table as string,
+      seconds: Number(row.seconds),
+    }));
+  }
+
+  /** @throws NO_SUCH_TABLE */
+  #stored(database: string, table: string): StoredTable {
+    const stored = this.#parts.tables.get(tableKey(database, table));
+    if (!stored) throw fault('NO_SUCH_TABLE', { seen: tableKey(database, table) });
+    return stored;
+  }
+}
+
+function sumOf(files: readonly LakeFile[]): number {
+  return files.reduce((sum, { rows }) => sum + rows, 0);
+}
+
+function bytesOf(files: readonly LakeFile[]): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+function byTime(a: LakeFile, b: LakeFile): number {
+  return a.timeMin - b.timeMin || a.timeMax - b.timeMax || (a.name < b.name ? -1 : 1);
+}
+
+function dayOf(day: number): string {
+  return new Date(day * daySeconds * 1000).toISOString().slice(0, 10);
+}
+
+function rowsOf({ id }: StoredTable, files: readonly LakeFile[]): string {
+  const rows = files.map((file) => {
+    const { name, day, rows: count, bytes, timeMin, timeMax, receiptMin, receiptMax } = file;
+    const numbers = [count, bytes, timeMin, timeMax, receiptMin, receiptMax];
+    return `('${name}', ${id}, '${day}', ${numbers.join(', ')}, ${nowSql})`;
+  });
+  return rows.join(', ');
+}
