@@ -5,7 +5,7 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { tableFromIPC } from 'apache-arrow';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from './support/eventually.ts';
-import { createKey, query, temporaryDirectory, TestServer } from './support/server.ts';
+import { createKey, millrace, query, temporaryDirectory, TestServer } from './support/server.ts';
 
 /* Users' SQL reads their data, and can do nothing else. */
 
@@ -236,6 +236,44 @@ describe('SQL of users', () => {
     };
     return { leave };
   };
+
+  test('the command line takes parameters and a time, and says why an answer is cut', async () => {
+    const run = (...args: readonly string[]) => millrace([...args, '--data', directory.path]);
+    const listed = ['--param', '007', '--param', '7', 'SELECT $1 AS a, $2 AS b, typeof($2) AS t'];
+    const named = ['--param', 'x=a=b', '--param', 'y=null', 'SELECT $x AS x, $y AS y'];
+    for (const [args, stdout] of [
+      [listed, '[\n{"a":"007","b":7,"t":"BIGINT"}\n]\n'],
+      [named, '[\n{"x":"a=b","y":null}\n]\n'],
+    ] as const) {
+      expect(await run('query', '--json', ...args)).toEqual({ code: 0, stdout, stderr: '' });
+    }
+    const cut = await run(
+      'query',
+      '--format',
+      'csv',
+      '--timeout',
+      '1s',
+      'FROM range(100000000000)',
+    );
+    expect(cut.code).toBe(1);
+    expect(cut.stdout).toMatch(/^range\r\n0\r\n1\r\n/);
+    expect(cut.stderr).toContain('took longer than 1 s');
+    const file = await run('query', '--format', 'parquet', 'FROM shop.orders');
+    expect([file.code, file.stdout.slice(0, 4)]).toEqual([0, 'PAR1']);
+  });
+
+  test('the command line lists what runs, and cancels it', async () => {
+    const run = (...args: readonly string[]) => millrace([...args, '--data', directory.path]);
+    expect((await run('queries', 'list')).stdout).toBe('no query is running\n');
+    const answer = fail({ sql: slow });
+    const id = await eventually('it is listed', async () => {
+      const { stdout } = await run('queries', 'list');
+      return /^(\w{12}) +[\d.]+ s +0 {2}0 B +SELECT count/m.exec(stdout)?.[1];
+    });
+    expect((await run('queries', 'cancel', id)).stdout).toBe(`${id} is cancelled\n`);
+    expect(await answer).toMatchObject({ code: 'QUERY_CANCELLED' });
+    expect((await run('queries', 'cancel', 'nosuch')).stderr).toContain('no query nosuch');
+  });
 
   test('a query whose caller has left gives its place to others', async () => {
     for (let round = 0; round < 3; round += 1) {

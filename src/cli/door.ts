@@ -156,7 +156,7 @@ export async function ask(
 /** An error as the server says it. */
 type Said = { readonly error: string; readonly code?: string; readonly hint?: string };
 
-function saidFault({ error, code, hint }: Said): Error {
+export function saidFault({ error, code, hint }: Said): Error {
   const known = code !== undefined && code in catalogue ? (code as FaultCode) : 'QUERY_FAILED';
   return Object.assign(fault(known), { message: error, hint });
 }

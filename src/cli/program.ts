@@ -5,10 +5,12 @@ import { archiveCommand } from './archive.ts';
 import { backupCommand, restoreCommand } from './backup.ts';
 import { columnsCommand } from './columns.ts';
 import { eraseCommand } from './erase.ts';
+import { exportCommand } from './export.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
 import { openapiCommand } from './openapi.ts';
 import { quarantineCommand } from './quarantine.ts';
+import { queriesCommand } from './queries.ts';
 import { queryCommand } from './query.ts';
 import { receiptCommand } from './receipt.ts';
 import { color } from './render.ts';
@@ -32,9 +34,10 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
         `  ${invocation()} query "SELECT * FROM demo.events"`,
     );
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
+  const asking = [queriesCommand, exportCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
   const lake = [archiveCommand, retentionCommand, eraseCommand, backupCommand, restoreCommand];
-  for (const command of [...commands, ...repair, ...lake, openapiCommand]) {
+  for (const command of [...commands, ...asking, ...repair, ...lake, openapiCommand]) {
     program.addCommand(command);
   }
   try {

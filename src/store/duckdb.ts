@@ -21,7 +21,7 @@ import {
 } from '@duckdb/node-api';
 import accessors from '@duckdb/node-api/lib/vectors/dataAccessors.js';
 import { fault, MillraceError, messageOf } from '../base/index.ts';
-import { otherStatement, refusalOf } from './guard.ts';
+import { otherStatement, refusalOf, unreadable } from './guard.ts';
 
 // The driver's own decoder takes a byte order mark at the beginning of a text away.
 Object.assign(accessors, { textDecoder: new TextDecoder('utf-8', { ignoreBOM: true }) });
@@ -245,6 +245,8 @@ export class DuckReader {
       `SELECT json_serialize_sql('${text}'::VARCHAR)`,
     );
     const refusal = refusalOf(tree.getRows()[0]?.[0] as string);
+    // Throws what is wrong with the text, as the engine explains it.
+    if (refusal === unreadable) await this.#connection.extractStatements(sql);
     if (refusal !== undefined) {
       const word = /^\s*([a-z]+)/i.exec(sql)?.[1]?.toUpperCase();
       const isOther = refusal === otherStatement && word !== undefined;
