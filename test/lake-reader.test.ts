@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { limits } from '../src/base/index.ts';
 import type { Plain } from '../src/store/index.ts';
 import { type HardEvent, hardEvents, jsonOf } from './support/hard-events.ts';
+import type { StoredTable } from '../src/store/views.ts';
 import { Line, openLoader, openLog, receivedAtMs } from './support/line.ts';
 import { temporaryDirectory } from './support/server.ts';
 
@@ -197,7 +198,12 @@ async function expectCompacted(table: string): Promise<void> {
   const before = await said(table);
   const { lake } = line.store;
   await line.loader.archivist.alone((between) => {
-    return lake.compact('shop', table, lake.parts('shop', table).files, between);
+    return lake.compact(
+      'shop',
+      table,
+      (line.store.schema('shop', table) as StoredTable).files,
+      between,
+    );
   });
   expect(await expectFiles(table, before)).toHaveLength(1);
 }

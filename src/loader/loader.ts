@@ -25,6 +25,7 @@ import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
 import { Retyping } from './retyping.ts';
 import { type Position, Shard } from './shard.ts';
 import type { LoaderStatus } from './status.ts';
+import { type Waiter, Waiters } from './waiters.ts';
 import { waitingIn } from './waiting.ts';
 import { Webhook } from './webhook.ts';
 
@@ -46,15 +47,6 @@ export type LoaderOptions = {
   readonly onFatal: (error: unknown) => void;
 };
 
-type Waiter = {
-  /** Whether loading takes no rest until then. */
-  readonly isUrgent: boolean;
-  /** By shard: resolves when all before is in the store. */
-  readonly targets: ReadonlyMap<number, number>;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-};
-
 /** Moves records from the log into the store until it is closed. */
 export class Loader {
   readonly #options: LoaderOptions;
@@ -67,7 +59,7 @@ export class Loader {
   readonly erasing: Erasing;
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
-  #waiters: Waiter[] = [];
+  readonly #waiters: Waiters;
   readonly #jobs: (() => Promise<void>)[] = [];
   #behindSinceMs: number | undefined;
   #failures = 0;
@@ -86,6 +78,7 @@ export class Loader {
       return [shard, new Shard(shard, reader, cursor)];
     });
     this.#shards = new Map(shards);
+    this.#waiters = new Waiters(this.#shards);
     const webhook = new Webhook(options.alarmWebhook, logger);
     this.#alarm = new AuthAlarm(logger, webhook);
     this.#metrics = loaderMetrics(options.metrics, () => this.status());
@@ -153,7 +146,7 @@ export class Loader {
       const late = setTimeout(() => end(false), waitMs);
       const end = (isThere: boolean) => {
         clearTimeout(late);
-        this.#waiters = this.#waiters.filter((other) => other !== waiter);
+        this.#waiters.forget(waiter);
         resolve(isThere);
       };
       this.#wait(waiter);
@@ -161,8 +154,7 @@ export class Loader {
   }
 
   #wait(waiter: Waiter): void {
-    this.#waiters.push(waiter);
-    this.#answerWaiters();
+    this.#waiters.add(waiter);
     this.#wake();
   }
 
@@ -294,7 +286,7 @@ export class Loader {
     shard.isHalted = true;
     const hint = 'stop the server and put the right log folder back; its events are on disk';
     this.#options.logger.error({ shard: shard.shard, why, hint }, 'a shard is not loaded any more');
-    this.#answerWaiters();
+    this.#waiters.answer();
   }
 
   status(): LoaderStatus {
@@ -367,7 +359,7 @@ export class Loader {
         await sleep(waitMs, this.#stop.signal);
         continue;
       }
-      const isUrgent = this.#waiters.some((waiter) => waiter.isUrgent) || this.#jobs.length > 0;
+      const isUrgent = this.#waiters.isAnyUrgent || this.#jobs.length > 0;
       if (!isUrgent) await sleep(limits.loadEveryMs, this.#stop.signal);
     }
   }
@@ -400,7 +392,7 @@ export class Loader {
     const startedAt = performance.now();
     const written = await this.#commit(batch, cursors);
     this.#behindSinceMs = this.#isBehind() ? batch.oldestReceivedAtMs : undefined;
-    this.#answerWaiters();
+    this.#waiters.answer();
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
@@ -482,20 +474,5 @@ export class Loader {
       this.#metrics.damagedBytes.inc(to - from);
       this.#options.logger.error({ shard, from, to, reason }, 'damage in the log; it is skipped');
     }
-  }
-
-  #answerWaiters(): void {
-    const waiting: Waiter[] = [];
-    for (const waiter of this.#waiters) {
-      const shards = [...waiter.targets].map(([shard, offset]) => {
-        const known = this.#shards.get(shard);
-        return { isHalted: known?.isHalted ?? true, cursor: known?.cursor ?? 0, offset };
-      });
-      if (shards.some(({ isHalted }) => isHalted)) {
-        waiter.reject(fault('LOG_DAMAGED', { seen: 'a shard of the log cannot be loaded' }));
-      } else if (shards.every(({ cursor, offset }) => cursor >= offset)) waiter.resolve();
-      else waiting.push(waiter);
-    }
-    this.#waiters = waiting;
   }
 }
