@@ -136,7 +136,7 @@ class Backup {
       quarantined: await store.parked.count(),
       lake: store.lake.files.map(({ path, bytes }) => {
         const from = join(store.lake.directory, path);
-        return { path: join(lakeName, path), bytes, from, kind: 'forever' };
+        return { path: join(lakeName, path), bytes, from, kind: 'lake' };
       }),
       keys: await this.#keys(),
     };
@@ -182,7 +182,7 @@ class Backup {
     for (const path of await filesBelow(dataDirectory, 'raw')) {
       const from = join(dataDirectory, path);
       const found = await stat(from).catch(() => undefined);
-      if (found) sources.push({ path, bytes: found.size, from, kind: 'forever', mayGo: true });
+      if (found) sources.push({ path, bytes: found.size, from, kind: 'raw' });
     }
     return sources;
   }

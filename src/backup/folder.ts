@@ -19,13 +19,12 @@ export type Source = {
   readonly bytes: number;
   readonly from: string | ReadableFile;
   /**
-   *  - `forever`: never changes, and there is one file of this name
-   *  - `sealed`: never changes
+   *  - `lake`: never changes, and its name is never used again
+   *  - `raw`: never changes; it may be gone when its turn comes, and its name used again
+   *  - `sealed`: never changes, and is of one backup
    *  - `passing`: its first bytes are what they must be now
    */
-  readonly kind: 'forever' | 'sealed' | 'passing';
-  /** Whether it may be gone when its turn comes. */
-  readonly mayGo?: boolean;
+  readonly kind: 'lake' | 'raw' | 'sealed' | 'passing';
 };
 
 /** What is to be done for a file. */
@@ -82,17 +81,22 @@ export class Folder {
   async plan(id: string, sources: readonly Source[]): Promise<readonly Job[]> {
     const jobs: Job[] = [];
     for (const source of sources) {
-      const { path, bytes, from, kind } = source;
-      const former = kind === 'forever' ? this.#former.get(path) : undefined;
-      const isKept =
-        former?.bytes === bytes &&
-        typeof from === 'string' &&
-        (await isSame(from, join(this.directory, path), bytes));
-      const isFree = kind === 'forever' && former === undefined;
-      const to = isFree ? path : `${id}/${path}`;
-      jobs.push({ ...source, to, kept: isKept ? former : undefined });
+      const { path, kind } = source;
+      const isShared = kind === 'lake' || kind === 'raw';
+      const to = isShared && !this.#former.has(path) ? path : `${id}/${path}`;
+      jobs.push({ ...source, to, kept: isShared ? await this.#keptOf(source) : undefined });
     }
     return jobs;
+  }
+
+  /** What the former backup has of a file that never changes. */
+  async #keptOf({ path, bytes, from, kind }: Source): Promise<Kept | undefined> {
+    const former = this.#former.get(path);
+    const place = join(this.directory, path);
+    const found = await stat(place).catch(() => undefined);
+    if (former?.bytes !== bytes || found?.size !== bytes) return undefined;
+    const isSure = kind === 'lake' || (typeof from === 'string' && (await isSame(from, place)));
+    return isSure ? former : undefined;
   }
 
   /** The disk of the data must keep its reserve. @throws BACKUP_FAILED */
@@ -115,7 +119,7 @@ export class Folder {
    * @returns undefined for a file that is gone and may be
    */
   async put(job: Job, verify: boolean, count: Count): Promise<Kept | undefined> {
-    const { from, to, kept, mayGo, ...source } = job;
+    const { from, to, kept, ...source } = job;
     if (kept && (!verify || (await this.#isWhole(kept, count)))) return kept;
     const place = join(this.directory, to);
     await this.#makeFolderOf(place);
@@ -130,7 +134,7 @@ export class Folder {
       return file;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      if (mayGo) return undefined;
+      if (source.kind === 'raw') return undefined;
       throw fault('BACKUP_FAILED', { seen: `the data lack ${source.path}` }, error);
     }
   }
