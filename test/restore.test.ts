@@ -118,7 +118,7 @@ test('the command says what it did, with a server and without', async () => {
 
   const at = join(directory.path, 'new');
   const made = await millrace(['restore', kept, '--data', at]);
-  expect(made.stdout).toContain('1 table, 1 rows');
+  expect(made.stdout).toContain('1 table, 1 row\n');
   expect(made.stdout).toContain(`To start: millrace serve --data ${at}`);
   expect(await query(at, 'SELECT n FROM shop.orders')).toEqual([{ n: 1 }]);
   const twice = await millrace(['restore', kept, '--data', at]);

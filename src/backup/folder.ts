@@ -41,7 +41,9 @@ export class Folder {
   readonly #lock: DirectoryLock;
   readonly #former: ReadonlyMap<string, Kept>;
   readonly #made = new Set<string>();
-  #added: Kept[] = [];
+  readonly #added: Kept[] = [];
+  /** Whether the former manifest is the one on disk. */
+  #isSure = true;
 
   private constructor(directory: string, lock: DirectoryLock, former: Manifest | undefined) {
     this.directory = directory;
@@ -69,6 +71,8 @@ export class Folder {
     try {
       const former = await findManifest(directory);
       const folder = new Folder(directory, lock, former);
+      // Who wrote the manifest may have been killed before its name was on disk.
+      await nodeDisk.syncDirectory(directory);
       await folder.#sweep(former);
       return folder;
     } catch (error) {
@@ -174,6 +178,7 @@ export class Folder {
   async finish(manifest: Manifest): Promise<void> {
     for (const { path } of this.#added) await nodeDisk.syncFile(join(this.directory, path));
     for (const folder of this.#made) await nodeDisk.syncDirectory(folder);
+    this.#isSure = false;
     await writeManifest(this.directory, manifest);
     // What cannot be removed now goes with the next backup.
     await this.#sweep(manifest).catch(() => undefined);
@@ -184,8 +189,9 @@ export class Folder {
     return this.#added;
   }
 
-  /** Removes what the manifest on disk does not name, as far as it can. */
+  /** Removes what the manifest on disk does not name, if it is sure which one that is. */
   async giveUp(): Promise<void> {
+    if (!this.#isSure) return;
     const manifest = await findManifest(this.directory);
     await this.#sweep(manifest);
   }
