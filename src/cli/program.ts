@@ -24,6 +24,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const program = new Command('millrace')
     .description('The fast, durable channel from an HTTP POST to a SQL table.')
     .version(version())
+    // An option belongs to the command before it, also where `backup` and `backup verify` have it.
+    .enablePositionalOptions()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, 'millrace:')) })
     .addHelpText(
       'after',
