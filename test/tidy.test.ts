@@ -22,9 +22,10 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   edge: ['base', 'event', 'log', 'keys', 'wire'],
   loader: ['base', 'event', 'log', 'store', 'keys'],
   query: ['base', 'event', 'store'],
+  backup: ['base', 'log', 'store', 'loader'],
   supervise: ['base'],
-  admin: ['base', 'event', 'query', 'store', 'loader', 'keys', 'supervise'],
-  cli: ['base', 'event', 'keys', 'api', 'admin', 'supervise', 'app.ts', 'config.ts'],
+  admin: ['base', 'event', 'query', 'store', 'loader', 'keys', 'backup', 'supervise'],
+  cli: ['base', 'event', 'keys', 'api', 'admin', 'backup', 'supervise', 'app.ts', 'config.ts'],
   'config.ts': ['base'],
   'app.ts': [
     'base',

@@ -16,6 +16,7 @@ import type { Loader } from '../loader/index.ts';
 import { formats, type Queries } from '../query/index.ts';
 import type { Store } from '../store/index.ts';
 import type { EdgeReport } from '../supervise/index.ts';
+import { marksOf } from './operation.ts';
 import { operations, watermarkHeaders } from './operations.ts';
 import { readiness } from './readiness.ts';
 import { logBytes, readStatus, type Status } from './status.ts';
@@ -146,16 +147,10 @@ export class Admin {
     const stop = new AbortController();
     const timeout = sleep(limits.flushTimeoutMs, stop.signal).then(() => 'late' as const);
     const work = async () => {
-      for (;;) {
-        const reports = await this.#options.askEdges();
-        if (reports.length >= this.#options.edges) {
-          const marks = reports.map(({ shard, mark }) => [shard, mark] as const);
-          await this.#options.loader.flush(new Map(marks));
-          return 'done' as const;
-        }
-        await sleep(100, stop.signal);
-        if (stop.signal.aborted) return 'late' as const;
-      }
+      const marks = await marksOf(this.#options, stop.signal);
+      if (marks === undefined) return 'late' as const;
+      await this.#options.loader.flush(marks);
+      return 'done' as const;
     };
     const outcome = await Promise.race([work(), timeout]);
     stop.abort();

@@ -447,6 +447,42 @@ export const catalogue = {
     message: 'no room on the disk: {seen}',
     hint: 'Free room on the disk of the data directory, then start again.',
   },
+  BACKUP_PLACE: {
+    status: 400,
+    retryable: false,
+    message: 'no backup can be made there: {seen}',
+    hint: 'Name a folder that is empty or holds a backup, outside of the data directory.',
+  },
+  BACKUP_BUSY: {
+    status: 409,
+    retryable: true,
+    message: 'another backup is being made: {seen}',
+    hint: 'Try again when it has ended.',
+  },
+  BACKUP_FAILED: {
+    status: 500,
+    retryable: true,
+    message: 'the backup was not made: {seen}',
+    hint: 'The one that the folder had before is whole.',
+  },
+  BACKUP_DAMAGED: {
+    status: 500,
+    retryable: false,
+    message: 'the backup is damaged: {seen}',
+    hint: 'It is not restored. Make another one in another folder: millrace backup DIR',
+  },
+  NO_BACKUP: {
+    status: 404,
+    retryable: false,
+    message: 'there is no finished backup in {seen}',
+    hint: 'Make one: millrace backup DIR',
+  },
+  RESTORE_PLACE: {
+    status: 400,
+    retryable: false,
+    message: 'no backup can be restored there: {seen}',
+    hint: 'Name a folder that is not there yet: millrace restore DIR --data NEW',
+  },
   STORE_INVALID: {
     status: 500,
     retryable: true,

@@ -80,6 +80,8 @@ export const limits = Object.freeze({
   batchBytesMax: 16 * mib,
   /** What it takes at least, after failures have halved it; each success doubles it again. */
   batchBytesMin: 64 * kib,
+  /** Memory that is kept from one batch for the next. Beyond: it is given back. */
+  spareBytesMax: 64 * mib,
   /** Rest between two transactions while nobody waits for a flush. */
   loadEveryMs: 50,
   /** Wait before a failed load is tried again: doubled each time up to this. */

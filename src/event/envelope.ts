@@ -39,6 +39,7 @@ const fingerprintAt = 12;
 const fixedBytes = 44;
 const groupBytes = 6;
 const lengthBytes = 4;
+const twoTo32 = 2 ** 32;
 
 /** An event of a record, and where it stands in it: no two of a record stand at the same place. */
 export type Placed = { readonly at: number; readonly postback: Postback };
@@ -117,7 +118,7 @@ export class SingleHead {
 
 /** The time of receipt in the record of version 1 at a place, ms since the epoch. */
 export function receivedAtMsAt(bytes: Buffer, at: number): number {
-  return bytes.readUInt32LE(at + 4) + bytes.readUInt32LE(at + 8) * 2 ** 32;
+  return bytes.readUInt32LE(at + 4) + bytes.readUInt32LE(at + 8) * twoTo32;
 }
 
 function lengthsAt(bytes: Buffer, at: number): number {

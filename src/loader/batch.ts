@@ -375,6 +375,11 @@ export class Batch {
     return { tables, quarantine, released, ledger, skew, cursors, forgetBeforeMs };
   }
 
+  /** Gives its memory to the next one, when all is done. */
+  release(): void {
+    for (const plan of this.#plans.values()) plan.release();
+  }
+
   /** The rows that cannot be read, by halving. */
   async #poisonIn(batch: TableBatch, first: number): Promise<readonly number[]> {
     const { count } = batch.rows;

@@ -2,6 +2,7 @@ import type { DuckWriter } from './duckdb.ts';
 import { lakeSql, readFiles, readSealed } from './lake-catalog.ts';
 import { receiptSql } from './receipts.ts';
 import type { Rows } from './rows.ts';
+import { macrosSql } from './td-macros.ts';
 import { type Column, type ColumnType, skewBounds } from './types.ts';
 import type { Relations, StoredTable } from './views.ts';
 
@@ -23,11 +24,15 @@ import type { Relations, StoredTable } from './views.ts';
  *   mr.lake       where the lake was when the views were made
  *   millrace.*    what users may read about all this
  *   ml.waiting    in memory: events that are in the log only, when somebody asked last
+ *   ml.td         in memory: macros for users' SQL
  *
  * No user's database is called `mr`: their names have three characters at least. For the same
  * reason the file is not `millrace.duckdb`: a catalog and a schema of one name are ambiguous.
  */
 export const fileName = 'millrace-1.duckdb';
+
+/** Where users' SQL finds names without a schema. */
+export const userPath = '"millrace-1".main,ml.td';
 
 /** What an event in quarantine counts for besides its texts. */
 export const parkedOverheadBytes = 200;
@@ -41,6 +46,7 @@ ATTACH ':memory:' AS ml;
 CREATE TABLE ml.waiting (
   shard BIGINT, "offset" BIGINT, minute BIGINT, "database" VARCHAR, "table" VARCHAR,
   key_id VARCHAR, events BIGINT);
+${macrosSql}
 `;
 
 const create = `

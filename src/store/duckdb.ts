@@ -71,11 +71,14 @@ export class Duck {
   }
 
   /**
+   * @param path the schemas in which names without one are looked for.
    * @param directory where it may write files, which are gone when the store is opened again.
    * @param onClose is told when it reads no more.
    */
-  async reader(directory: string, onClose: () => void): Promise<DuckReader> {
-    return new DuckReader(await this.#instance.connect(), directory, onClose);
+  async reader(path: string, directory: string, onClose: () => void): Promise<DuckReader> {
+    const connection = await this.#instance.connect();
+    await connection.run(`SET search_path = '${path}'`);
+    return new DuckReader(connection, directory, onClose);
   }
 
   close(): void {

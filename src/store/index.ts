@@ -38,6 +38,7 @@ export {
   type SeenId,
   skewBounds,
   type SkewCount,
+  type Still,
   type Store,
   type StoreBatch,
   type TableBatch,
@@ -58,4 +59,4 @@ export type {
   Retention,
 } from './lake-types.ts';
 export { type CellValue, Rows, type Values } from './rows.ts';
-export { openStore } from './store.ts';
+export { openStore } from './open.ts';

@@ -1,6 +1,5 @@
-import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
-import { join, resolve } from 'node:path';
+import { open, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
 import { receiptNumber } from '../event/index.ts';
 import { DuckBooks } from './books.ts';
@@ -8,75 +7,25 @@ import {
   type Catalog,
   fileName,
   growth,
-  openCatalog,
   rowColumns,
   selectRows,
   tableKey,
+  userPath,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
 import { DuckEraser } from './eraser.ts';
 import type { Between } from './lake-types.ts';
 import { DuckLake } from './lake.ts';
-import { follow } from './lake-catalog.ts';
 import { type Kept, Parked } from './parked.ts';
 import type { Rows } from './rows.ts';
 import { parquetOf } from './staging.ts';
 import { receiptSql } from './receipts.ts';
+import { StillFiles } from './still.ts';
 import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot } from './tables.ts';
 import { writeCells } from './tables.ts';
 import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
-import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
-import { quoted, Relations, type StoredTable } from './views.ts';
-
-/**
- * Locks and opens the store below a data directory.
- * @throws LOCKED when another process has it, and does not end soon; STORE_FAILED
- */
-export async function openStore(dataDirectory: string, kept: Kept): Promise<Store> {
-  const directory = join(dataDirectory, 'store');
-  const staging = join(directory, 'staging');
-  const lake = resolve(dataDirectory, 'lake');
-  await nodeDisk.makeDirectory(directory);
-  await nodeDisk.makeDirectory(lake);
-  const holder = () => 'a process of an earlier server that is still ending';
-  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
-  await rm(staging, { recursive: true, force: true });
-  await mkdir(staging);
-  try {
-    const duck = await Duck.open(join(directory, fileName), {
-      // The engine would write its log into its tables at any commit, also when there is no room
-      // for both, and then refuse to go on; `#checkpointIfDue` looks first.
-      checkpoint_threshold: '1 TB',
-      // Each column of each table takes a block at least: 58 small tables were 33 MB, now 6.
-      default_block_size: '16384',
-      max_temp_directory_size: `${limits.storeSpillBytesMax} B`,
-      memory_limit: `${limits.storeMemoryBytesMax} B`,
-      autoinstall_known_extensions: 'false',
-      autoload_known_extensions: 'false',
-      // The engine counts the processors of the machine. A thread beyond those of this process
-      // takes time from the one that works: it looks for work all the while.
-      threads: String(availableParallelism()),
-    });
-    const writer = await duck.connect();
-    const catalog = await openCatalog(writer);
-    const relations = new Relations(lake);
-    await follow(writer, relations, lake, catalog.tables.values());
-    await writer.run(`SET allowed_directories = [${quoted(staging)}, ${quoted(lake)}]`);
-    await writer.run('SET enable_external_access = false');
-    await writer.run('SET lock_configuration = true');
-    const [checker, looker, live, archiver] = await Promise.all(
-      [1, 2, 3, 4].map(() => duck.connect()),
-    );
-    assert(checker && looker && live && archiver, 'four connections');
-    const connections = { writer, checker, looker, live, archiver };
-    const places = { directory, lakeDirectory: lake, staging, lock };
-    const store = new DuckStore({ ...places, duck, ...connections, catalog, relations, kept });
-    await store.openLake();
-    return store;
-  } catch (error) {
-    throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
-  }
-}
+import type { Still, StoreBatch, TableBatch, TableStatus } from './types.ts';
+import type { Relations, StoredTable } from './views.ts';
 
 type Parts = {
   readonly directory: string;
@@ -98,12 +47,14 @@ type Parts = {
   readonly kept: Kept;
 };
 
-class DuckStore implements Store {
+/** The store, once `openLake` was called. See `openStore`. */
+export class DuckStore implements Store {
   readonly parked: Parked;
   readonly books: DuckBooks;
   readonly #parts: Parts;
   readonly #tables: Map<string, StoredTable>;
   readonly #cursors: Map<number, number>;
+  readonly #still: StillFiles;
   #lake: DuckLake | undefined;
   #eraser: DuckEraser | undefined;
   #stagingCount = 0;
@@ -116,6 +67,8 @@ class DuckStore implements Store {
     this.books = new DuckBooks(parts.writer, parts.looker, parts.live, mustHaveRoom);
     this.#tables = parts.catalog.tables;
     this.#cursors = parts.catalog.cursors;
+    const checkpoint = () => orInvalid(() => this.#checkpoint());
+    this.#still = new StillFiles(parts.directory, checkpoint);
   }
 
   /** Once, before anything else. */
@@ -173,16 +126,17 @@ class DuckStore implements Store {
     await this.#settle();
   }
 
-  /** After a transaction. */
-  async #settle(): Promise<void> {
-    try {
+  still(): Promise<Still> {
+    return this.#still.hold();
+  }
+
+  /** After a transaction. It is committed: whoever tried it again would write it twice. */
+  #settle(): Promise<void> {
+    return orInvalid(async () => {
       // The engine syncs its files, not the folder that names them.
       await nodeDisk.syncDirectory(this.#parts.directory);
       await this.#checkpointIfDue();
-    } catch (error) {
-      // It is committed: whoever tried it again would write it twice.
-      throw fault('STORE_INVALID', { seen: messageOf(error) }, error);
-    }
+    });
   }
 
   /** A transaction that runs out of room on its way is worse than one that waits. */
@@ -194,17 +148,27 @@ class DuckStore implements Store {
     if (freeBytes < needed) throw fault('STORE_NO_ROOM', { seen: freeBytes, expected: needed });
   }
 
-  /** Moves the engine's log into its tables, when it is long and there is room for both. */
+  /** Moves the engine's log into its tables, when it is long. */
   async #checkpointIfDue(): Promise<void> {
+    if (this.#still.isHeld || (await this.#walBytes()) < limits.storeWalBytesMax) return;
+    await this.#checkpoint();
+  }
+
+  /** The same at once, if there is room for both. @returns whether it was done */
+  async #checkpoint(): Promise<boolean> {
     const { directory, writer } = this.#parts;
-    const wal = await stat(join(directory, `${fileName}.wal`)).catch(() => undefined);
-    if (!wal || wal.size < limits.storeWalBytesMax) return;
     const { freeBytes } = await nodeDisk.room(directory);
-    if (freeBytes < 2 * wal.size) return;
+    if (freeBytes < 2 * (await this.#walBytes())) return false;
     // While a query still reads what was dropped, the engine puts it off, and so do we.
     await writer.run('CHECKPOINT').catch((error: unknown) => {
       if (!messageOf(error).includes('Cannot CHECKPOINT')) throw error;
     });
+    return (await this.#walBytes()) === 0;
+  }
+
+  async #walBytes(): Promise<number> {
+    const path = join(this.#parts.directory, `${fileName}.wal`);
+    return (await stat(path).catch(() => undefined))?.size ?? 0;
   }
 
   /** Gives each table of a batch its number; a new one gets the next. */
@@ -430,7 +394,11 @@ class DuckStore implements Store {
   }
 
   reader(): Promise<DuckReader> {
-    return this.#parts.duck.reader(this.#parts.staging, this.lake.lease());
+    const release = this.lake.lease();
+    return this.#parts.duck.reader(userPath, this.#parts.staging, release).catch((error) => {
+      release();
+      throw error;
+    });
   }
 
   async close(): Promise<void> {
@@ -441,8 +409,18 @@ class DuckStore implements Store {
     checker.close();
     writer.close();
     duck.close();
+    await this.#still.close();
     await rm(this.#parts.staging, { recursive: true, force: true });
     lock.release();
+  }
+}
+
+/** @throws STORE_INVALID when the work fails */
+async function orInvalid<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw fault('STORE_INVALID', { seen: messageOf(error) }, error);
   }
 }
 
