@@ -226,6 +226,7 @@ describe('SQL of users', () => {
 
   /** Takes all places with slow queries; the two beyond them are refused at once. */
   const takeAllPlaces = async () => {
+    await eventually('none runs', async () => (await queries<unknown[]>()).length === 0);
     const gone = new AbortController();
     const asked = Array.from({ length: 12 }, () => ask(slow, gone.signal).catch(() => 'left'));
     const refused = await Promise.race(asked);
