@@ -8,6 +8,7 @@ import { backup, restore, verify } from '../src/backup/index.ts';
 import { DirectoryLock, limits, patient } from '../src/base/index.ts';
 import type { Store } from '../src/store/index.ts';
 import { filesOf, mustBeTidy } from './support/backups.ts';
+import type { StoredTable } from '../src/store/views.ts';
 import { Line, openLog, receivedAtMs, twin } from './support/line.ts';
 import { temporaryDirectory } from './support/server.ts';
 
@@ -51,10 +52,10 @@ async function append(line: Line, bodies: readonly object[], table = 'orders'): 
 }
 
 const archive = (line: Line) =>
-  line.loader.archivist.archive([{ database: 'shop', table: 'orders' }]);
+  line.loader.archivist.archive({ database: 'shop', table: 'orders' });
 
 const compact = (line: Line) => {
-  const { files } = line.store.lake.parts('shop', 'orders');
+  const { files } = line.store.schema('shop', 'orders') as StoredTable;
   return line.loader.archivist.alone((between) => {
     return line.store.lake.compact('shop', 'orders', files, between);
   });

@@ -28,7 +28,7 @@ async function withLake(): Promise<string> {
   for (let n = 0; n < 6; n += 1) {
     await line.append(JSON.stringify({ id: `old${n}`, pad: '', pad_bytes: 0 }));
     await line.flush();
-    await line.loader.archivist.archive([{ database: 'shop', table: 'orders' }]);
+    await line.loader.archivist.archive({ database: 'shop', table: 'orders' });
   }
   await line.close();
   return line.key;

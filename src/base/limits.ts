@@ -86,12 +86,12 @@ export const limits = Object.freeze({
   loadEveryMs: 50,
   /** Wait before a failed load is tried again: doubled each time up to this. */
   loadRetryMsMax: 5_000,
-  /** What queries may spill to disk. Beyond: the query fails. */
-  storeSpillBytesMax: 1024 * mib,
+  /** What queries and compaction may spill to disk. Beyond: they fail. */
+  storeSpillBytesMax: 4096 * mib,
   /** Arrays and objects within each other in a JSON column. Beyond: `_rescued_data`. */
   nestingMax: 500,
   /** Memory that the SQL engine takes before it spills to disk. */
-  storeMemoryBytesMax: 2048 * mib,
+  storeMemoryBytesMax: 1024 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
   storeWalBytesMax: 16 * mib,
   /** Free room that a transaction leaves, or 1/16 of a small disk. Below: tried again later. */
@@ -189,7 +189,7 @@ export const limits = Object.freeze({
   /** Queries at once. Beyond: QUERY_BUSY, retryable. */
   queriesMax: 10,
   /** Memory that queries hold and the engine cannot spill. Beyond: one ends, QUERY_MEMORY. */
-  queryMemoryBytesMax: 1024 * mib,
+  queryMemoryBytesMax: 640 * mib,
   /** Memory of the store's process while queries run. Beyond: it is started anew. */
   storeProcessBytesMax: 6 * 1024 * mib,
   /** How often that is looked at. */

@@ -61,7 +61,7 @@ async function withFiles(data: string): Promise<string> {
   for (let n = 0; n < 3; n += 1) {
     await line.append(JSON.stringify({ n }));
     await line.flush();
-    if (n < 2) await line.loader.archivist.archive([{ database: 'shop', table: 'orders' }]);
+    if (n < 2) await line.loader.archivist.archive({ database: 'shop', table: 'orders' });
   }
   await line.close();
   await mkdir(join(data, 'raw/0'), { recursive: true });
