@@ -1,5 +1,6 @@
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { tableFromIPC } from 'apache-arrow';
@@ -289,9 +290,24 @@ describe('SQL of users', () => {
     const key = await createKey(directory.path, 'shop');
     await server.post('shop/later', '{"a":2}', { 'X-TD-Write-Key': key });
     await server.flush();
+    expect((await millrace(['status', '--data', directory.path])).stdout).toContain('running');
+    expect((await fetch(`${server.admin}/readyz`)).status).toBe(200);
     expect(await leave()).toBeGreaterThanOrEqual(10);
     await eventually('a place is free', async () => (await ask('SELECT 1')).status === 200);
     expect(await query(directory.path, 'SELECT a FROM shop.later')).toEqual([{ a: 2 }]);
+  });
+
+  test.runIf(process.platform === 'linux')('the store stands back for the edge', async () => {
+    const { pid = 0 } = server.process;
+    const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    const threadsOf = async (child: string) => {
+      const ids = await readdir(`/proc/${child}/task`);
+      return new Set(ids.map((id) => getPriority(Number(id))));
+    };
+    const priorities = await Promise.all(children.trim().split(' ').map(threadsOf));
+    const own = getPriority();
+    expect(priorities).toContainEqual(new Set([own]));
+    expect(priorities).toContainEqual(new Set([15]));
   });
 
   test('a caller that never reads does not hold up the others', async () => {
