@@ -113,6 +113,8 @@ export const limits = Object.freeze({
   hotBytesMax: 512 * mib,
   /** Files that one archive makes. Rows of further days share one. */
   archiveDaysMax: 366,
+  /** How long files that the catalog did not name at a start are kept aside. Beyond: removed. */
+  orphansKeptMs: 7 * 24 * 60 * 60 * 1000,
   /** A file that compaction makes is no longer than this, nor made of more rows. */
   fileBytesMax: 192 * mib,
   fileRowsMax: 4_000_000,

@@ -322,7 +322,9 @@ export class DuckStore implements Store {
         hot: async (before) => {
           // Hot rows are written anew, and what changes to a file.
           await this.#mustHaveRoom(await this.size());
-          return retypeHot(writer, reader, before, retype);
+          // It may have widened while files were written.
+          const now = before.columns.get(columnName) ?? column;
+          return retypeHot(writer, reader, before, { ...retype, column: now });
         },
       });
     } finally {
