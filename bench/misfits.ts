@@ -5,7 +5,7 @@ import { eventBytes } from './events.ts';
 import type { Times } from './load-log.ts';
 import { loadLog } from './loading.ts';
 import { prepareLog } from './misfit-log.ts';
-import { percentilesOf } from './percentiles.ts';
+import { medianOf } from './percentiles.ts';
 import { freshDirectory, runScript } from './server.ts';
 import { type Way, ways } from './ways.ts';
 
@@ -79,7 +79,9 @@ async function main(): Promise<void> {
         if (!options.json) console.log(lineOf(log.name, times));
       }
     }
-    const [cleanMedian, misfitsMedian] = [medianOf(loads, 'clean'), medianOf(loads, 'misfits')];
+    const [cleanMedian, misfitsMedian] = [clean, spoilt].map(({ name }) => {
+      return medianOf(loads.filter(({ log }) => log === name));
+    }) as [Times, Times];
     const ratio = {
       elapsed: misfitsMedian.elapsedMs / cleanMedian.elapsedMs,
       cpu: misfitsMedian.cpuMs / cleanMedian.cpuMs,
@@ -96,12 +98,6 @@ async function main(): Promise<void> {
   } finally {
     await rm(data, { recursive: true });
   }
-}
-
-function medianOf(loads: readonly Load[], name: string): Times {
-  const some = loads.filter(({ log }) => log === name);
-  const of = (time: keyof Times) => percentilesOf(Float64Array.from(some, (one) => one[time])).p50;
-  return { elapsedMs: of('elapsedMs'), cpuMs: of('cpuMs') };
 }
 
 function lineOf(name: string, { elapsedMs, cpuMs }: Times): string {

@@ -1,8 +1,10 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { days, makeDays } from './days.ts';
-import type { Measured, Measurement } from './lines.ts';
-import { percentilesOf } from './percentiles.ts';
+import type { Rooms } from '../src/app.ts';
+import { type Days, days, makeDays } from './days.ts';
+import { grouped, type Measured, type Measurement } from './lines.ts';
+import type { Times } from './load-log.ts';
+import { medianOf } from './percentiles.ts';
 import { PlainDuck } from './plain-duck.ts';
 import { quietRooms, select } from './rooms.ts';
 import { progress } from './server.ts';
@@ -16,63 +18,75 @@ export const scans: Measurement = {
   lines: ['groupby', 'hour'],
   // The copies, and the log of a day with its hot rows.
   diskBytes: ({ rows }) => rows * 30 + (rows / days) * 1_000,
-  async measure({ rows: asked, rounds: askedRounds }, folder, chosen) {
-    const { data, rows, firstDay } = await makeDays(folder, asked);
-    const rounds = Math.max(roundsMin, askedRounds);
-    const rooms = await quietRooms(data);
-    const duck = await PlainDuck.open();
+  async measure({ rows, rounds: asked }, folder, chosen) {
+    const table = await makeDays(folder, rows);
+    const rounds = Math.max(roundsMin, asked);
+    const rooms = await quietRooms(table.data);
     try {
-      const files = await select(rooms, 'SELECT path FROM millrace.files ORDER BY path');
-      const paths = files.map(([path]) => `'${join(data, 'lake', String(path))}'`);
-      const ofTable = (sql: string) => () => select(rooms, sql);
-      const ofFiles = (sql: string) => () => duck.rows(sql);
-      const [[counted, ids] = []] = await select(
-        rooms,
-        'SELECT count(*), count(DISTINCT id) FROM bench.events',
-      );
-      if (counted !== rows || ids !== rows) {
-        throw new Error(`${String(counted)} rows with ${String(ids)} ids instead of ${rows}`);
-      }
-      const found: { groupby?: Measured; hour?: Measured } = {};
-      if (chosen.has('groupby')) {
-        progress('group-by');
-        const query = (from: string) => `
-          SELECT kind, is_member, count(*)::INTEGER AS n, round(avg(price), 6) AS average,
-            max(quantity)::INTEGER AS most
-          FROM ${from} GROUP BY ALL ORDER BY ALL`;
-        const direct = `read_parquet([${paths.join(', ')}], hive_partitioning = false)`;
-        const times = await inTurn(rounds, ofTable(query('bench.events')), ofFiles(query(direct)));
-        if (!isDeepStrictEqual(times.answer, times.otherAnswer)) {
-          throw new Error('the table and its files answer a group-by differently');
-        }
-        found.groupby = ratioOf(times, groupByMax, 'by the table', 'by its files', rows);
-      }
-      if (chosen.has('hour')) {
-        progress('one hour');
-        const query = 'SELECT count(*) AS n, avg(price) FROM bench.events';
-        const from = (firstDay + Math.floor(days / 2)) * 86_400 + 12 * 3_600;
-        const hour = `${query} WHERE time >= ${from} AND time < ${from + 3_600}`;
-        const times = await inTurn(rounds, ofTable(hour), ofTable(query));
-        const [ofHour, ofAll] = [Number(times.answer[0]?.[0]), Number(times.otherAnswer[0]?.[0])];
-        // Rows are evenly in time: at both ends one can be on either side.
-        const isHour = Math.abs(ofHour - rows / days / 24) <= 2;
-        if (!isHour || ofAll !== rows) throw new Error(`${ofHour} rows of ${ofAll} in an hour`);
-        found.hour = ratioOf(times, hourMax, 'the hour', 'all', rows);
-      }
-      return found;
+      progress('checking the table');
+      await mustBeWhole(rooms, table.rows);
+      return {
+        ...(chosen.has('groupby') && { groupby: await groupBy(rooms, table, rounds) }),
+        ...(chosen.has('hour') && { hour: await oneHour(rooms, table, rounds) }),
+      };
     } finally {
-      duck.close();
       await rooms.close();
     }
   },
 };
 
+async function mustBeWhole(rooms: Rooms, rows: number): Promise<void> {
+  const [counts] = await select(rooms, 'SELECT count(*), count(DISTINCT id) FROM bench.events');
+  if (isDeepStrictEqual(counts, [rows, rows])) return;
+  throw new Error(`rows and ids: ${JSON.stringify(counts)}, expected ${rows} of each`);
+}
+
+async function groupBy(rooms: Rooms, { data, rows }: Days, rounds: number): Promise<Measured> {
+  progress('a group-by');
+  const files = await select(rooms, 'SELECT path FROM millrace.files ORDER BY path');
+  const paths = files.map(([path]) => `'${join(data, 'lake', path as string)}'`);
+  const query = (from: string) => `
+    SELECT kind, is_member, count(*)::INTEGER, round(avg(price), 6), max(quantity)::INTEGER
+    FROM ${from} GROUP BY ALL ORDER BY ALL`;
+  const duck = await PlainDuck.open();
+  try {
+    const compared = await inTurn(
+      rounds,
+      () => select(rooms, query('bench.events')),
+      () => duck.rows(query(`read_parquet([${paths.join(', ')}], hive_partitioning = false)`)),
+    );
+    if (!isDeepStrictEqual(compared.answer, compared.otherAnswer)) {
+      const { answer, otherAnswer } = compared;
+      throw new Error(`the table says ${JSON.stringify(answer)}, ${JSON.stringify(otherAnswer)}`);
+    }
+    return ratioOf(compared, rows, groupByMax, ['by the table', 'by its files']);
+  } finally {
+    duck.close();
+  }
+}
+
+async function oneHour(rooms: Rooms, { rows, firstDay }: Days, rounds: number): Promise<Measured> {
+  progress('one hour');
+  const all = 'SELECT count(*), avg(price) FROM bench.events';
+  const from = (firstDay + days / 2) * 86_400 + 12 * 3_600;
+  const compared = await inTurn(
+    rounds,
+    () => select(rooms, `${all} WHERE time >= ${from} AND time < ${from + 3_600}`),
+    () => select(rooms, all),
+  );
+  const [inHour, inAll] = [Number(compared.answer[0]?.[0]), Number(compared.otherAnswer[0]?.[0])];
+  // Rows are evenly in time: at both ends one can be on either side.
+  const isRight = Math.abs(inHour - rows / days / 24) <= 2 && inAll === rows;
+  if (!isRight) throw new Error(`${inHour} rows in an hour of ${inAll}, which are ${rows}`);
+  return ratioOf(compared, rows, hourMax, ['the hour', 'all']);
+}
+
 type Answer = readonly (readonly unknown[])[];
 type Compared = {
   readonly answer: Answer;
   readonly otherAnswer: Answer;
-  readonly ms: number;
-  readonly otherMs: number;
+  readonly times: Times;
+  readonly otherTimes: Times;
 };
 
 /** Two queries in turn, after one round that does not count. */
@@ -82,33 +96,37 @@ async function inTurn(
   other: () => Promise<Answer>,
 ): Promise<Compared> {
   const [answer, otherAnswer] = [await one(), await other()];
-  const [ms, otherMs]: [number[], number[]] = [[], []];
+  const [times, otherTimes]: [Times[], Times[]] = [[], []];
   for (let round = 0; round < rounds; round += 1) {
-    ms.push(await msOf(one));
-    otherMs.push(await msOf(other));
+    times.push(await timesOf(one));
+    otherTimes.push(await timesOf(other));
   }
-  const median = (samples: readonly number[]) => percentilesOf(Float64Array.from(samples)).p50;
-  return { answer, otherAnswer, ms: median(ms), otherMs: median(otherMs) };
+  return { answer, otherAnswer, times: medianOf(times), otherTimes: medianOf(otherTimes) };
 }
 
-async function msOf(work: () => Promise<unknown>): Promise<number> {
+async function timesOf(work: () => Promise<unknown>): Promise<Times> {
+  const cpuBefore = process.cpuUsage();
   const startedAtMs = performance.now();
   await work();
-  return performance.now() - startedAtMs;
+  const elapsedMs = performance.now() - startedAtMs;
+  const { user, system } = process.cpuUsage(cpuBefore);
+  return { elapsedMs, cpuMs: (user + system) / 1_000 };
 }
 
 function ratioOf(
-  { ms, otherMs }: Compared,
-  max: number,
-  name: string,
-  otherName: string,
+  { times, otherTimes }: Compared,
   rows: number,
+  max: number,
+  names: readonly [string, string],
 ): Measured {
-  const ratio = ms / otherMs;
-  const both = `${ms.toFixed(1)} ms ${name}, ${otherMs.toFixed(1)} ms ${otherName}`;
+  const ratio = times.elapsedMs / otherTimes.elapsedMs;
+  const cpuRatio = times.cpuMs / otherTimes.cpuMs;
+  const [ms, otherMs] = [times.elapsedMs, otherTimes.elapsedMs];
+  const both = `${ms.toFixed(1)} ms ${names[0]}, ${otherMs.toFixed(1)} ms ${names[1]}`;
+  const ratios = `${ratio.toFixed(3)} × (of a processor ${cpuRatio.toFixed(3)} ×)`;
   return {
     holds: ratio <= max,
-    text: `${ratio.toFixed(3)} ×: ${both}, ${rows.toLocaleString('en-US')} rows`,
-    figures: { ratio, ms, otherMs, rows },
+    text: `${ratios}: ${both}, ${grouped(rows)} rows`,
+    figures: { ratio, cpuRatio, ms, otherMs, rows },
   };
 }

@@ -6,7 +6,7 @@ import { archiveTable, loadLog } from './loading.ts';
 import type { Times } from './load-log.ts';
 import { onCores } from './machine.ts';
 import { prepareLog } from './misfit-log.ts';
-import { percentilesOf } from './percentiles.ts';
+import { medianOf } from './percentiles.ts';
 import { progress } from './server.ts';
 
 /*
@@ -51,11 +51,9 @@ function speedOf(
   isPinned: boolean,
   perSecondMin: number,
 ): Measured {
-  const of = (time: keyof Times) => {
-    return percentilesOf(Float64Array.from(rounds, (round) => round[time])).p50;
-  };
-  const perSecond = (events / of('elapsedMs')) * 1_000;
-  const cpuMicroseconds = (of('cpuMs') / events) * 1_000;
+  const { elapsedMs, cpuMs } = medianOf(rounds);
+  const perSecond = (events / elapsedMs) * 1_000;
+  const cpuMicroseconds = (cpuMs / events) * 1_000;
   const cpu = `${cpuMicroseconds.toFixed(2)} µs of a processor each`;
   const pinned = isPinned ? '' : ', NOT PINNED to one core: no taskset';
   return {
