@@ -16,12 +16,16 @@ import { type Column, type ColumnType, skewBounds, type TableSchema } from './ty
  *   mr.dropped    database, table, shard, before: events that an operator dropped with their table
  *   mr.hot_<id>   the rows of a table
  *   millrace.*    what users may read about all this
+ *   mm            nothing: the engine's main database
  *   ml.waiting    in memory: events that are in the log only, when somebody asked last
  *
  * No user's database is called `mr`: their names have three characters at least. For the same
  * reason the file is not `millrace.duckdb`: a catalog and a schema of one name are ambiguous.
  */
 export const fileName = 'millrace-1.duckdb';
+
+/** A file that is always empty and new: see `Duck.open`. */
+export const emptyName = 'mm.duckdb';
 
 /** What an event in quarantine counts for besides its texts. */
 export const parkedOverheadBytes = 200;

@@ -6,6 +6,7 @@ import { receiptNumber } from '../event/index.ts';
 import { DuckBooks } from './books.ts';
 import {
   type Catalog,
+  emptyName,
   fileName,
   growth,
   openCatalog,
@@ -36,7 +37,7 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
   await rm(staging, { recursive: true, force: true });
   await mkdir(staging);
   try {
-    const duck = await Duck.open(join(directory, fileName), {
+    const settings = {
       // The engine would write its log into its tables at any commit, also when there is no room
       // for both, and then refuse to go on; `#checkpointIfDue` looks first.
       checkpoint_threshold: '1 TB',
@@ -49,7 +50,9 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
       // The engine counts the processors of the machine. A thread beyond those of this process
       // takes time from the one that works: it looks for work all the while.
       threads: String(availableParallelism()),
-    });
+    };
+    const path = join(directory, fileName);
+    const duck = await Duck.open(path, join(staging, emptyName), limits.rowGroupRows, settings);
     const writer = await duck.connect();
     const catalog = await openCatalog(writer);
     await writer.run(`SET allowed_directories = ['${staging.replaceAll("'", "''")}']`);
