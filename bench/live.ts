@@ -34,7 +34,8 @@ const steady: Measurement = {
       const measured: Measured = {
         holds: peak <= memoryMax && growth <= growthMax,
         text:
-          `peak ${size(peak)}, last third ${growth.toFixed(2)} × the middle one (${size(middle)}); ` +
+          `peak ${size(peak)}, last third ${growth.toFixed(2)} × the middle one ` +
+          `(${size(middle)}); ` +
           `${grouped(result.sent)} events in ${minutes} min, ${files} files a day at most`,
         figures: { peakBytes: peak, growth, middleBytes: middle, perSecond, files },
       };

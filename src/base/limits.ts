@@ -77,7 +77,7 @@ export const limits = Object.freeze({
   syncAgeMsMax: 10_000,
 
   /** Log bytes that one store transaction takes, all shards together. The rest waits. */
-  batchBytesMax: 16 * mib,
+  batchBytesMax: 48 * mib,
   /** What it takes at least, after failures have halved it; each success doubles it again. */
   batchBytesMin: 64 * kib,
   /** Memory that is kept from one batch for the next. Beyond: it is given back. */
@@ -94,6 +94,11 @@ export const limits = Object.freeze({
   storeMemoryBytesMax: 1024 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
   storeWalBytesMax: 16 * mib,
+  /**
+   * Rows of a table that are stored together. When a transaction brings that many they go to
+   * their place at once, and not by the store's log.
+   */
+  rowGroupRows: 30_720,
   /** Free room that a transaction leaves, or 1/16 of a small disk. Below: tried again later. */
   storeRoomBytesMin: 8 * mib,
   storeRoomDiskShare: 1 / 16,

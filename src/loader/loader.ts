@@ -397,6 +397,7 @@ export class Loader {
     this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
     batch.release();
+    for (const { shard, records } of batch.parts) this.#shards.get(shard)?.reader.release(records);
     if (this.#keeping > 0) return;
     for (const { reader, cursor } of this.#shards.values()) await reader.drop(cursor);
   }
