@@ -46,7 +46,7 @@ export class LogReader {
 
   static async open(disk: Disk, directory: string): Promise<LogReader> {
     const reader = new LogReader(disk, directory);
-    await reader.#list();
+    await reader.list();
     return reader;
   }
 
@@ -65,6 +65,16 @@ export class LogReader {
     return this.#bases.length;
   }
 
+  /** The base of the segment that holds an offset, as last listed; undefined before all. */
+  baseAt(offset: number): number | undefined {
+    return this.#bases.findLast((base) => base <= offset);
+  }
+
+  /** The base of the next segment behind an offset, as last listed. */
+  baseAfter(offset: number): number | undefined {
+    return this.#bases.find((base) => base > offset);
+  }
+
   /**
    * Reads what is durable from `from` on: about `bytesMax` bytes, from one segment.
    *
@@ -77,7 +87,7 @@ export class LogReader {
     if (from === durable) return { records: [], damage: [], next: from };
     const segment = await this.#segmentAt(from);
     const nextBase = this.#bases.find((base) => base > segment.base);
-    const dataEnd = nextBase === undefined ? Infinity : await this.#endBefore(nextBase);
+    const dataEnd = nextBase === undefined ? Infinity : await this.endBefore(nextBase);
     if (nextBase !== undefined && from >= dataEnd) {
       return { records: [], damage: [], next: Math.min(nextBase, durable) };
     }
@@ -117,15 +127,26 @@ export class LogReader {
   }
 
   /**
-   * Removes the sealed segments before `offset`, which the store has committed. A segment is sealed
-   * once something behind its successor's base is durable; the successor's name alone says nothing,
-   * it may be gone again for want of room. A damaged segment is kept under another name.
+   * The segments before `offset` that may be dropped, without the damaged ones: they are sealed. A
+   * segment is sealed once something behind its successor's base is durable; the successor's name
+   * alone says nothing, it may be gone again for want of room.
+   */
+  sealedBefore(offset: number): readonly number[] {
+    return this.#bases.filter((base, index) => {
+      return (this.#bases[index + 1] ?? Infinity) < offset && !this.#damaged.has(base);
+    });
+  }
+
+  /**
+   * Removes the sealed segments before `offset`, which the store has committed, the oldest first,
+   * as far as they may go. A damaged one is kept under another name.
    * Returns how many were dropped.
    */
-  async drop(offset: number): Promise<number> {
+  async drop(offset: number, mayGo: (base: number) => boolean = () => true): Promise<number> {
     let count = 0;
     for (; this.#bases.length > 1 && (this.#bases[1] ?? Infinity) < offset; count += 1) {
       const base = this.#bases[0] ?? 0;
+      if (!this.#damaged.has(base) && !mayGo(base)) break;
       if (this.#open?.base === base) await this.close();
       const path = segmentPath(this.#directory, base);
       if (this.#damaged.delete(base)) {
@@ -145,12 +166,13 @@ export class LogReader {
     await open?.file.close();
   }
 
-  async #list(): Promise<void> {
+  /** Looks at which segments there are. */
+  async list(): Promise<void> {
     this.#bases = await listSegments(this.#disk, this.#directory);
   }
 
   /** Where the records of the segment before `base` end: `base`, or less after a torn tail. */
-  async #endBefore(base: number): Promise<number> {
+  async endBefore(base: number): Promise<number> {
     const known = this.#endsBefore.get(base);
     if (known !== undefined) return known;
     const file = await this.#openIfThere(base);
@@ -178,7 +200,7 @@ export class LogReader {
     const find = () => this.#bases.findLast((other) => other <= offset);
     let base = find();
     if (base === undefined || base === this.#bases.at(-1)) {
-      await this.#list();
+      await this.list();
       base = find();
     }
     if (base === undefined) {

@@ -33,3 +33,16 @@ export async function listSegments(disk: Disk, directory: string): Promise<reado
     .map((name) => parseInt(name, 10));
   return bases.sort((a, b) => a - b);
 }
+
+/** All bytes of a file. */
+export async function readWhole(disk: Disk, path: string): Promise<Buffer> {
+  const file = await disk.openRead(path);
+  try {
+    const bytes = Buffer.alloc(await file.size());
+    const count = await file.read(bytes, 0);
+    if (count !== bytes.length) throw new Error(`short read of ${path}`);
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
