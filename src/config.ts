@@ -132,6 +132,7 @@ export const settings = {
   key: setting(text.optional(), 'id or name of a key, or how its fingerprint begins', 'KEY'),
   since: setting(text.optional(), 'received since then, like 2026-11-23T12:00Z or 90m', 'TIME'),
   until: setting(text.optional(), 'received before then', 'TIME'),
+  where: setting(text.optional(), "which events, as behind WHERE: email = 'x'", 'CONDITION'),
   dryRun: setting(flag.default(false), 'change nothing, only say what would happen'),
   yes: setting(flag.default(false), 'do not ask'),
   after: setting(text.optional(), 'wait until the events of this receipt are there', 'RECEIPT'),

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { limits } from '../src/base/index.ts';
 import { filesToMerge } from '../src/store/chores.ts';
 import type { LakeFile } from '../src/store/index.ts';
+import type { StoredTable } from '../src/store/views.ts';
 import { Line, receivedAtMs } from './support/line.ts';
 import { temporaryDirectory } from './support/server.ts';
 
@@ -24,8 +25,8 @@ const receivedAt = receivedAtMs / 1000;
 const daySeconds = 86_400;
 const orders = 'SELECT * FROM shop.orders ORDER BY _receipt';
 
-const archive = (table = 'orders') => line.loader.archivist.archive([{ database: 'shop', table }]);
-const files = (table = 'orders') => line.store.lake.parts('shop', table).files;
+const archive = (table = 'orders') => line.loader.archivist.archive({ database: 'shop', table });
+const files = () => (line.store.schema('shop', 'orders') as StoredTable).files;
 
 /** Files of the lake, as they are on disk. */
 async function onDisk(): Promise<readonly string[]> {

@@ -103,6 +103,29 @@ describe('a wrong key', () => {
     expect(await json('quarantine', 'replay', '--dry-run')).toMatchObject(report);
   });
 
+  test('an operation tells on request how far it is, and its end in the last line', async () => {
+    const operate = async (path: string, body: unknown) => {
+      const headers = { 'Content-Type': 'application/json', Accept: 'application/x-ndjson' };
+      const request = { method: 'POST', headers, body: JSON.stringify(body) };
+      const response = await fetch(`${server.admin}/${path}`, request);
+      const lines = (await response.text()).trimEnd().split('\n');
+      return [response.status, ...lines.map((line) => JSON.parse(line) as unknown)];
+    };
+    expect(await operate('quarantine/replay', { dryRun: true })).toEqual([
+      200,
+      { progress: { done: 3, total: 3, unit: 'events' } },
+      { result: { events: 3, rows: 0, repeats: 0, stay: { unknown_key: 3 } } },
+    ]);
+    expect(await operate('quarantine/show', { receipt: '0-000000000000001' })).toEqual([
+      200,
+      expect.objectContaining({ code: 'NOT_IN_QUARANTINE' }),
+    ]);
+    expect(await operate('quarantine/show', {})).toEqual([
+      400,
+      expect.objectContaining({ code: 'BAD_REQUEST' }),
+    ]);
+  });
+
   test('is imported, and they are rows; replayed twice, they are rows once', async () => {
     const taken = await millrace(
       ['keys', 'import', '--database', 'shop', '--data', directory.path],

@@ -7,9 +7,10 @@ import {
   limits,
   mergeMetrics,
   type Metrics,
-  messageOf,
   MillraceError,
+  patient,
   sleep,
+  type Task,
 } from '../base/index.ts';
 import type { Loader } from '../loader/index.ts';
 import { formats, type Queries } from '../query/index.ts';
@@ -18,6 +19,7 @@ import type { EdgeReport } from '../supervise/index.ts';
 import { operations, watermarkHeaders } from './operations.ts';
 import { readiness } from './readiness.ts';
 import { logBytes, readStatus, type Status } from './status.ts';
+import { errorBody, telling } from './telling.ts';
 
 export type AdminOptions = {
   readonly port: number;
@@ -40,11 +42,12 @@ const querySchema = z.strictObject({
   /** A receipt: the query waits until its events are in the tables. */
   after: z.string().optional(),
 });
+const ndjson = 'application/x-ndjson';
 const contentTypes = {
   json: 'application/json',
-  ndjson: 'application/x-ndjson',
+  ndjson,
   csv: 'text/csv; charset=utf-8',
-  rows: 'application/x-ndjson',
+  rows: ndjson,
 };
 
 /** The admin server. */
@@ -81,7 +84,12 @@ export class Admin {
   #routes(): void {
     const { store, loader, queries, metrics, askEdges, clock } = this.#options;
     for (const [path, operate] of Object.entries(operations)) {
-      this.#server.post(`/${path}`, (request) => operate(this.#options, request.body as never));
+      this.#server.post(`/${path}`, async (request, reply) => {
+        const { signal } = leaving(reply);
+        const begin = (task: Task) => operate(this.#options, request.body as never, task);
+        if (!request.headers.accept?.includes(ndjson)) return begin({ ...patient, signal });
+        return reply.type(ndjson).send(telling(begin, signal, clock));
+      });
     }
     this.#server.get('/receipts/:receipt', (request) => {
       return operations['receipts/show'](this.#options, request.params as never);
@@ -112,8 +120,7 @@ export class Admin {
         throw fault('BAD_REQUEST', { seen: seen.join('; ') });
       }
       const { sql, format, after } = asked.data;
-      const gone = new AbortController();
-      reply.raw.once('close', () => gone.abort());
+      const gone = leaving(reply);
       const query = await queries.run(sql, format, { after, gone: gone.signal });
       const pieces = Readable.from(query.pieces(), { objectMode: false });
       const headers = watermarkHeaders(query.watermark);
@@ -156,11 +163,15 @@ export class Admin {
   }
 }
 
+/** Aborts when whoever asked has left, or has the answer. */
+function leaving(reply: FastifyReply): AbortController {
+  const gone = new AbortController();
+  reply.raw.once('close', () => gone.abort());
+  return gone;
+}
+
 function answerError(error: unknown, reply: FastifyReply): FastifyReply {
-  if (error instanceof MillraceError) {
-    const { code, message, hint, retryable, status } = error;
-    return reply.code(status).send({ error: message, code, hint, retryable });
-  }
-  const status = (error as { statusCode?: number }).statusCode ?? 500;
-  return reply.code(status).send({ error: messageOf(error) });
+  const known = error instanceof MillraceError ? error.status : undefined;
+  const status = known ?? (error as { statusCode?: number }).statusCode ?? 500;
+  return reply.code(status).send(errorBody(error));
 }

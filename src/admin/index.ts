@@ -11,6 +11,7 @@
  * Limits: `sqlBytesMax`, `flushTimeoutMs`, `syncAgeMsMax`.
  */
 export { Admin, type AdminOptions } from './admin.ts';
+export type { Workplace } from './operation.ts';
 export {
   type ColumnReport,
   completeTo,
@@ -20,7 +21,6 @@ export {
   operations,
   type QuarantineFilter,
   type ReceiptStatus,
-  type Workplace,
 } from './operations.ts';
 export { type KeyUsage, skewBounds } from '../store/index.ts';
 export { readStatus, type Status } from './status.ts';

@@ -1,23 +1,13 @@
 import { z } from 'zod';
-import { fault, limits, type Mark, systemClock, type Watermark } from '../base/index.ts';
+import { fault, limits, systemClock, type Watermark } from '../base/index.ts';
 import { columnName, type Member, membersOf, parseReceipt } from '../event/index.ts';
 import { listKeys } from '../keys/index.ts';
-import type { Loader } from '../loader/index.ts';
 import type { ColumnStatus, KeyUsage, ParkedFilter } from '../store/index.ts';
-import type { Found, QuarantineRow, Retyped, Store } from '../store/index.ts';
-import type { EdgeReport } from '../supervise/index.ts';
-
-/** What operations work on: of a running server, or of a closed data directory. */
-export type Workplace = {
-  readonly dataDirectory: string;
-  readonly store: Store;
-  readonly loader: Loader;
-  readonly askEdges: () => Promise<readonly EdgeReport[]>;
-};
+import type { Found, QuarantineRow, Retyped } from '../store/index.ts';
+import { lakeOperations } from './lake.ts';
+import { marksOf, operation, tableSchema, word, type Workplace } from './operation.ts';
 
 const time = z.iso.datetime({ offset: true });
-/** The engine's texts end at a NUL. */
-const word = z.string().regex(/^[^\0]+$/, 'expected text');
 const filterSchema = z.strictObject({
   reason: word.optional(),
   /** Id or name of a key, or how its fingerprint begins. */
@@ -29,7 +19,6 @@ const filterSchema = z.strictObject({
   receipt: word.optional(),
 });
 const chosenSchema = filterSchema.extend({ dryRun: z.boolean().default(false) });
-const tableSchema = z.strictObject({ database: word, table: word });
 const columnTypes = ['BIGINT', 'DOUBLE', 'BOOLEAN', 'VARCHAR', 'JSON'] as const;
 
 /** Which events of the quarantine are meant, as people say it. */
@@ -60,8 +49,8 @@ export const operations = {
     return place.store.parked.groups(await parkedFilter(place, filter), limits.parkedGroupsMax);
   }),
   'quarantine/show': operation(z.strictObject({ receipt: z.string() }), showParked),
-  'quarantine/replay': operation(chosenSchema, async (place, { dryRun, ...filter }) => {
-    return place.loader.replay(await parkedFilter(place, filter), dryRun);
+  'quarantine/replay': operation(chosenSchema, async (place, { dryRun, ...filter }, task) => {
+    return place.loader.replay(await parkedFilter(place, filter), dryRun, task);
   }),
   'quarantine/drop': operation(chosenSchema, dropParked),
   'receipts/show': operation(z.strictObject({ receipt: z.string() }), showReceipt),
@@ -73,6 +62,7 @@ export const operations = {
     },
   ),
   'tables/drop': operation(tableSchema, dropTable),
+  ...lakeOperations,
   'keys/clocks': operation(z.strictObject({}), ({ store }) => store.books.skew()),
   'keys/usage': operation(z.strictObject({}), ({ store }): Promise<readonly KeyUsage[]> => {
     return store.books.keyUsage(systemClock.nowMs());
@@ -82,19 +72,6 @@ export const operations = {
 export type OperationName = keyof typeof operations;
 export type OperationInput<N extends OperationName> = Parameters<(typeof operations)[N]>[1];
 export type OperationResult<N extends OperationName> = Awaited<ReturnType<(typeof operations)[N]>>;
-
-/** @throws BAD_REQUEST when what is asked for has another form. */
-function operation<S extends z.ZodType, R>(
-  schema: S,
-  run: (place: Workplace, asked: z.output<S>) => Promise<R>,
-): (place: Workplace, asked: z.input<S>) => Promise<R> {
-  return (place, asked) => {
-    const read = schema.safeParse(asked);
-    if (read.success) return run(place, read.data);
-    const seen = read.error.issues.map(({ path, message }) => [...path, message].join(': '));
-    throw fault('BAD_REQUEST', { seen: seen.join('; ') });
-  };
-}
 
 async function parkedFilter(
   { dataDirectory }: Workplace,
@@ -182,11 +159,10 @@ function addExample(examples: Map<string, string[]>, { key, text }: Member): voi
 }
 
 async function dropTable(
-  { loader, askEdges }: Workplace,
+  place: Workplace,
   { database, table }: { readonly database: string; readonly table: string },
 ): Promise<{ readonly dropped: string }> {
-  const marks = (await askEdges()).map(({ shard, mark }): [number, Mark] => [shard, mark]);
-  await loader.dropTable(database, table, new Map(marks));
+  await place.loader.dropTable(database, table, await marksOf(place));
   return { dropped: `${database}.${table}` };
 }
 

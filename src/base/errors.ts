@@ -375,10 +375,16 @@ export const catalogue = {
     message: 'there is no table {seen}',
     hint: 'Tables and their rows: millrace status',
   },
+  BAD_PREDICATE: {
+    status: 400,
+    retryable: false,
+    message: 'expected a condition on one row, seen: {seen} ({reason})',
+    hint: 'What could stand behind WHERE, for example: --where "email = \'ann@example.org\'"',
+  },
   NO_SUCH_COLUMN: {
     status: 404,
     retryable: false,
-    message: 'the table {table} has no column {seen} whose type could be changed',
+    message: 'the table {table} has no column {seen}',
     hint: 'Columns and their types: millrace columns {table}',
   },
   NOT_IN_QUARANTINE: {

@@ -26,3 +26,4 @@ export { createLogger, type Logger } from './logger.ts';
 export type { Mark, Watermark } from './mark.ts';
 export { mergeMetrics, Metrics, type MetricsSnapshot } from './metrics.ts';
 export { sleep } from './sleep.ts';
+export { patient, type ProgressReport, type Task } from './task.ts';

@@ -62,6 +62,8 @@ export const limits = Object.freeze({
   segmentBytesMax: 64 * mib,
   segmentBytesMin: mib,
   segmentDiskShare: 1 / 64,
+  /** A segment with records is sealed at this age: what was erased is not kept for longer. */
+  segmentAgeMsMax: 60 * 60 * 1000,
   /** Share of the disk kept free for the store to load what is accepted … */
   diskReserveShare: 0.05,
   /** … at least this, or a quarter of a small disk … */

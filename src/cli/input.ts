@@ -17,6 +17,14 @@ export function timeOf(text: string, option: string, nowMs: number): string {
   return new Date(ms).toISOString();
 }
 
+/** A span of time such as 90d, 12h or 30m, as seconds. @throws BAD_USAGE */
+export function secondsOf(text: string): number {
+  const [, amount, unit = ''] = /^([1-9]\d{0,5})([dhm])$/.exec(text) ?? [];
+  if (amount) return (Number(amount) * (unitMs[unit] ?? 0)) / 1000;
+  const seen = `"${text.slice(0, 80)}" is no span of time`;
+  throw fault('BAD_USAGE', { seen, hint: 'A span looks like 90d, 12h or 30m' });
+}
+
 /** `db.table`. @throws BAD_USAGE */
 export function tableNameOf(text: string): { readonly database: string; readonly table: string } {
   const [, database, table] = /^(\w+)\.(\w+)$/.exec(text.toLowerCase()) ?? [];

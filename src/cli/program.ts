@@ -1,7 +1,9 @@
 import { Command } from 'commander';
 import { fault, isNoRoom, MillraceError, messageOf } from '../base/index.ts';
 import { invocation, version } from '../config.ts';
+import { archiveCommand } from './archive.ts';
 import { columnsCommand } from './columns.ts';
+import { eraseCommand } from './erase.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
 import { openapiCommand } from './openapi.ts';
@@ -9,6 +11,7 @@ import { quarantineCommand } from './quarantine.ts';
 import { queryCommand } from './query.ts';
 import { receiptCommand } from './receipt.ts';
 import { color } from './render.ts';
+import { retentionCommand } from './retention.ts';
 import { serveCommand } from './serve.ts';
 import { statusCommand } from './status.ts';
 import { tablesCommand } from './tables.ts';
@@ -29,7 +32,9 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     );
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
-  for (const command of [...commands, ...repair, openapiCommand]) program.addCommand(command);
+  const lake = [archiveCommand, retentionCommand, eraseCommand];
+  for (const command of [...commands, ...repair, ...lake, openapiCommand])
+    program.addCommand(command);
   try {
     await program.parseAsync([...argv]);
   } catch (error) {

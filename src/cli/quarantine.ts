@@ -5,6 +5,7 @@ import { invocation, type Values } from '../config.ts';
 import { defineCommand } from './command.ts';
 import { operate } from './door.ts';
 import { timeOf } from './input.ts';
+import { Progress } from './progress.ts';
 import { bytes, count, table, timeText } from './render.ts';
 
 const filters = ['reason', 'key', 'database', 'table', 'since', 'until'] as const;
@@ -74,7 +75,8 @@ const replay = defineCommand('replay', {
   ],
   run: async ({ data, json, dryRun, ...given }, receipt) => {
     const filter = { ...filterOf(given), receipt, dryRun };
-    const report = await operate(data, 'quarantine/replay', filter);
+    const progress = new Progress('replaying', { unit: 'events' });
+    const report = await operate(data, 'quarantine/replay', filter, progress);
     console.log(json ? JSON.stringify(report) : replayText(report, dryRun));
   },
 });

@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { fault, messageOf } from '../base/index.ts';
 import { defineCommand } from './command.ts';
-import { ask, openDoor, withRooms } from './door.ts';
+import { ask, linesOf, openDoor, withRooms } from './door.ts';
 import { count, table } from './render.ts';
 
 export const queryCommand = defineCommand('query', {
@@ -24,11 +23,8 @@ export const queryCommand = defineCommand('query', {
     const format = shown === 'table' ? 'rows' : shown;
     const door = await openDoor(data);
     if (door.kind === 'server') {
-      const response = await ask(door.server, 'POST', '/query', { sql, format, after });
-      if (!response.body) return;
-      const text = response.body.pipeThrough(new TextDecoderStream());
-      const complete = response.headers.get('x-millrace-complete-to') ?? '';
-      return print(Readable.from(text), shown, complete);
+      const answer = await ask(door.server, 'POST', '/query', { sql, format, after });
+      return print(answer, shown, String(answer.headers['x-millrace-complete-to'] ?? ''));
     }
     try {
       await withRooms(door.config, async ({ queries }) => {
@@ -70,7 +66,7 @@ async function print(answer: Readable, shown: string, complete: string): Promise
   let columns: readonly { readonly name: string }[] = [];
   const rows: unknown[][] = [];
   let isFirst = true;
-  for await (const line of createInterface({ input: answer })) {
+  for await (const line of linesOf(answer.setEncoding('utf8'))) {
     if (isFirst) columns = JSON.parse(line) as typeof columns;
     else rows.push(JSON.parse(line) as unknown[]);
     isFirst = false;

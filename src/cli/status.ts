@@ -2,7 +2,7 @@ import type { Status } from '../admin/index.ts';
 import { systemClock } from '../base/index.ts';
 import { invocation } from '../config.ts';
 import { defineCommand } from './command.ts';
-import { ask, openDoor, withRooms } from './door.ts';
+import { askJson, openDoor, withRooms } from './door.ts';
 import { bytes, color, count, table } from './render.ts';
 import type { ServerFile } from './server-file.ts';
 
@@ -22,8 +22,7 @@ async function readShown(data: string): Promise<Shown> {
   const door = await openDoor(data);
   if (door.kind === 'server') {
     const { instance: _, ...server } = door.server;
-    const response = await ask(door.server, 'GET', '/status');
-    return { server, ...((await response.json()) as Status) };
+    return { server, ...(await askJson<Status>(door.server, 'GET', '/status')) };
   }
   try {
     return await withRooms(door.config, async ({ store, loader }) => {
@@ -65,6 +64,7 @@ function draw(status: Shown): string {
       : 'no server is running',
     `data        ${status.dataDirectory}`,
     `on disk     log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, ` +
+      `lake ${bytes(disk.lakeBytes)} in ${count(disk.lakeFiles, 'file')}, ` +
       `free ${bytes(disk.freeBytes)}`,
     `waiting     ${waiting.events === undefined ? '' : `${count(waiting.events, 'event')}, `}` +
       `${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
@@ -79,6 +79,7 @@ function draw(status: Shown): string {
   const full = status.edges.filter(({ hasRoom }) => !hasRoom);
   if (full.length > 0)
     lines.push(color('red', 'the disk has no room: events are refused with 503'));
+  for (const path of status.missingFiles) lines.push(color('red', `missing     lake/${path}`));
   if (tables.length === 0) return lines.join('\n');
   const rows = tables.map(({ database, table: name, rows: filled, columns }) => [
     `${database}.${name}`,

@@ -13,6 +13,16 @@ export function receiptNumber(shard: number, offset: number): string {
   return shard === 0 ? String(offset) : String((BigInt(shard) << offsetBits) | BigInt(offset));
 }
 
+/** The same integer without its text: its low and its high 32 bits. */
+export function receiptLow(offset: number): number {
+  return offset | 0;
+}
+
+export function receiptHigh(shard: number, offset: number): number {
+  assert(shard < shardMax && offset < 2 ** Number(offsetBits), 'a receipt fits in 64 bits');
+  return shard * 2 ** 16 + Math.floor(offset / 2 ** 32);
+}
+
 /** A range of receipts: the one before `+`, and all up to so many bytes behind it. */
 export function parseReceipt(text: string): (Receipt & { readonly bytes: number }) | undefined {
   const [, shard, offset, bytes = '1'] = /^(\d{1,5})-(\d{1,15})(?:\+(\d{1,8}))?$/.exec(text) ?? [];

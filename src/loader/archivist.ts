@@ -1,15 +1,20 @@
-import { type Clock, isFault, limits, type Logger, messageOf, sleep } from '../base/index.ts';
+import { type Clock, isFault, limits, type Logger, messageOf } from '../base/index.ts';
+import { type Metrics, sleep } from '../base/index.ts';
 import type { Between, Chore, Store } from '../store/index.ts';
+import { upkeepMetrics } from './metrics.ts';
 
 type Parts = {
   readonly store: Store;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   /** How old hot rows may be; undefined: nothing happens by itself. */
   readonly archiveMinutes: number | undefined;
   /** Percent of the time that compaction may take. */
   readonly compactionShare: number;
   readonly between: Between;
+  /** What else there is to do. @returns whether something was done */
+  readonly also: () => Promise<boolean>;
   /** Called when the store can no longer be used. */
   readonly onFatal: (error: unknown) => void;
 };
@@ -20,14 +25,20 @@ export class Archivist {
   readonly #stop = new AbortController();
   #last: Promise<unknown> = Promise.resolve();
   #running: Promise<void> = Promise.resolve();
+  readonly #metrics: ReturnType<typeof upkeepMetrics>;
   /** Said once, not every second. */
   #failure = '';
 
   constructor(parts: Parts) {
     this.#parts = parts;
+    this.#metrics = upkeepMetrics(parts.metrics, parts.store.lake);
   }
 
   start(): void {
+    const { store, logger } = this.#parts;
+    const { missing } = store.lake;
+    const hint = 'put them back, from a backup or another disk; see: millrace status';
+    if (missing.length > 0) logger.error({ missing, hint }, 'files of the lake are not there');
     if (this.#parts.archiveMinutes !== undefined) this.#running = this.#run();
   }
 
@@ -47,15 +58,9 @@ export class Archivist {
     return done;
   }
 
-  /** Moves what is hot of one table to files, or of all. @returns how many rows */
-  async archive(tables: readonly { readonly database: string; readonly table: string }[]) {
-    let rows = 0;
-    for (const { database, table } of tables) {
-      rows += await this.alone((between) =>
-        this.#parts.store.lake.archive(database, table, between),
-      );
-    }
-    return rows;
+  /** Moves what is hot of a table to files. @returns how many rows */
+  archive({ database, table }: { readonly database: string; readonly table: string }) {
+    return this.alone((between) => this.#parts.store.lake.archive(database, table, between));
   }
 
   async #run(): Promise<void> {
@@ -63,7 +68,7 @@ export class Archivist {
     while (!this.#stop.signal.aborted) {
       const chore = store.lake.due(clock.nowMs(), archiveMinutes * 60_000);
       const startedAt = performance.now();
-      const isDone = chore !== undefined && (await this.#attempt(chore));
+      const isDone = await this.#attempt(chore);
       const tookMs = performance.now() - startedAt;
       const share = this.#parts.compactionShare / 100;
       const isCompaction = chore?.kind === 'compact';
@@ -72,32 +77,34 @@ export class Archivist {
     }
   }
 
-  /** Whether it was done. */
-  async #attempt(chore: Chore): Promise<boolean> {
-    const { logger } = this.#parts;
-    const { kind, database, table } = chore;
+  /** Whether something was done. */
+  async #attempt(chore: Chore | undefined): Promise<boolean> {
+    const { logger, also } = this.#parts;
+    const what = chore ? `${chore.kind} ${chore.database}.${chore.table}` : 'erase';
     try {
       const startedAt = performance.now();
-      const rows = await this.alone((between) => this.#do(chore, between));
+      const isDone = chore ? await this.alone((between) => this.#do(chore, between)) : also();
       const ms = Math.round(performance.now() - startedAt);
-      logger.debug({ table: `${database}.${table}`, rows, ms }, kind);
+      if (chore) logger.debug({ what, ms }, 'upkeep');
+      if (chore) this.#metrics.done.inc({ kind: chore.kind });
       this.#failure = '';
-      return true;
+      return await isDone;
     } catch (error) {
       if (this.#stop.signal.aborted) return false;
-      const seen = `${kind} ${database}.${table}: ${messageOf(error)}`;
+      this.#metrics.failures.inc();
+      const seen = `${what}: ${messageOf(error)}`;
       if (seen !== this.#failure) logger.error({ error: seen }, 'upkeep fails; it is tried again');
       this.#failure = seen;
       return false;
     }
   }
 
-  async #do(chore: Chore, between: Between): Promise<number> {
+  async #do(chore: Chore, between: Between): Promise<true> {
     const { lake } = this.#parts.store;
     const { database, table } = chore;
-    if (chore.kind === 'archive') return lake.archive(database, table, between);
-    if (chore.kind === 'expire') return lake.expire(database, table, chore.before, between);
-    await lake.compact(database, table, chore.files, between);
-    return chore.files.reduce((sum, { rows }) => sum + rows, 0);
+    if (chore.kind === 'archive') await lake.archive(database, table, between);
+    else if (chore.kind === 'expire') await lake.expire(database, table, chore.before, between);
+    else await lake.compact(database, table, chore.files, between);
+    return true;
   }
 }

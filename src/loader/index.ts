@@ -8,7 +8,9 @@
  *  2. One event never holds up, fails or changes another.
  *  3. A segment is dropped only after the store's transaction holds the cursor behind it.
  *  4. Events in quarantine become rows when their key may write them, or by a replay: each once.
- *  5. The books are checked: what the edges say they synced, what was read, and what is stored.
+ *  5. Rows move on into files, are merged, go when they are too old, and are erased when asked: one
+ *     change of a table at a time, and each goes on after a kill or has not begun.
+ *  6. The books are checked: what the edges say they synced, what was read, and what is stored.
  *
  * Invariants
  *  1. Nothing is read beyond the durable offset that the edge has reported.
@@ -17,9 +19,10 @@
  *
  * Limits: `batchBytesMax`, `loadEveryMs`, `loadRetryMsMax`, `columnsMax`, `tablesMax`, `idsKeptMs`,
  * `alarmLinesMax`, `webhooksMax`, `marksMax`, `waitingBytesMax`, `housekeepingEveryMs`,
- * `auditEveryMs`.
+ * `auditEveryMs`, `upkeepEveryMs`, `--archive-minutes`, `--compaction-share`.
  */
 export { keyReasons } from './alarm.ts';
+export type { ErasureReport } from './erasing.ts';
 export { Loader, type LoaderOptions } from './loader.ts';
 export type { ReplayReport } from './replay.ts';
 export type { LoaderStatus } from './status.ts';

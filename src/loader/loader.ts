@@ -7,15 +7,17 @@ import {
   type Logger,
   type Mark,
 } from '../base/index.ts';
-import { assert, messageOf, type Metrics, sleep, type Watermark } from '../base/index.ts';
+import { assert, messageOf, type Metrics, patient, sleep } from '../base/index.ts';
+import type { Watermark } from '../base/index.ts';
 import { receiptText } from '../event/index.ts';
 import type { KeyRing } from '../keys/index.ts';
-import type { Damage, LogReader, ReadRecord } from '../log/index.ts';
+import type { Damage, LogReader } from '../log/index.ts';
 import type { ColumnType, Found, ParkedFilter, Retyped, Store } from '../store/index.ts';
 import type { QuarantineRow, StoreBatch } from '../store/index.ts';
 import { AuthAlarm } from './alarm.ts';
 import { Archivist } from './archivist.ts';
-import { Batch } from './batch.ts';
+import { Batch, type Part } from './batch.ts';
+import { Erasing } from './erasing.ts';
 import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
@@ -62,6 +64,7 @@ export class Loader {
   readonly #keeper: Keeper;
   /** Whoever changes a table otherwise than by loading, does it here. */
   readonly archivist: Archivist;
+  readonly erasing: Erasing;
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
   #waiters: Waiter[] = [];
@@ -89,7 +92,10 @@ export class Loader {
       archiveMinutes: options.archiveMinutes,
       compactionShare: options.compactionShare ?? 100,
       between: (work) => this.exclusive(work),
+      also: () => this.erasing.goOn(),
     });
+    const { archivist } = this;
+    this.erasing = new Erasing({ store, archivist, shards: [...this.#shards.values()] });
     this.#keeper = new Keeper({ ...options, webhook, loader: this, missing: () => this.#missing });
   }
 
@@ -187,11 +193,13 @@ export class Loader {
   }
 
   /** Takes events out of quarantine and loads them as if they came now; or only says what then. */
-  async replay(filter: ParkedFilter, isDry: boolean): Promise<ReplayReport> {
+  async replay(filter: ParkedFilter, isDry: boolean, task = patient): Promise<ReplayReport> {
     const report = emptyReport();
+    const total = await this.#options.store.parked.matching(filter);
     for (let after: QuarantineRow | undefined; ; ) {
       const last = await this.exclusive(() => this.#replayNext(filter, isDry, report, after));
-      if (!last) return report;
+      task.progress({ done: report.events, total, unit: 'events' });
+      if (!last || task.signal.aborted) return report;
       after = last;
       // Events that come now are loaded in between.
       await sleep(0);
@@ -400,7 +408,7 @@ export class Loader {
   /** Fills a batch from all shards; returns the cursors that belong to it. */
   async #read(batch: Batch): Promise<ReadonlyMap<number, number>> {
     const cursors = new Map<number, number>();
-    const parts: { readonly shard: number; readonly records: readonly ReadRecord[] }[] = [];
+    const parts: Part[] = [];
     const bytesMax = Math.max(limits.batchBytesMin, this.#batchBytes / this.#shards.size);
     for (const { shard, reader, cursor, durable } of this.#shards.values()) {
       let at = cursor;
@@ -434,7 +442,7 @@ export class Loader {
       await store.commit(healed);
     }
     for (const [shard, next] of cursors) {
-      this.#shards.get(shard)?.committed(next, batch.counted.get(shard) ?? []);
+      this.#shards.get(shard)?.committed(next, batch.counted.get(shard));
     }
     return written;
   }

@@ -18,9 +18,10 @@
  * Records are opaque here: this room does not know what an event is.
  */
 export { Log, type LogOptions } from './log.ts';
+export type { Found, Records } from './format.ts';
 export { KeptRecords } from './range.ts';
 export { type ByteRange, rawDirectory, RawShard, type RawSegment } from './raw.ts';
-export { type Damage, LogReader, type ReadBatch, type ReadRecord } from './reader.ts';
+export { type Damage, LogReader, type ReadBatch } from './reader.ts';
 export type { Recovered } from './recover.ts';
 export { shardDirectory, shardsIn } from './segments.ts';
 export { openShard, type OpenShard, type ShardOptions } from './shard.ts';

@@ -38,6 +38,8 @@ export class Log {
   readonly #options: LogOptions;
   readonly #probe: DurableFile;
   #segment: Segment;
+  /** When its first record came. */
+  #heldSinceMs: number | undefined;
   readonly #begin: number;
   #durableOffset: number;
   #durableEvents = 0;
@@ -142,6 +144,7 @@ export class Log {
   async probe(): Promise<void> {
     if (this.#state !== 'open') return;
     await this.#lookAtRoom();
+    if (this.#isOld()) await this.#sealOld();
     // The clock may have been set back.
     const ageMs = Math.abs(this.#options.clock.nowMs() - this.#lastSyncAtMs);
     if (ageMs < limits.probeEveryMs) return;
@@ -185,6 +188,22 @@ export class Log {
     return this.#writing;
   }
 
+  /** Whether the segment holds something, and for so long that it is to be dropped soon. */
+  #isOld(): boolean {
+    const { clock } = this.#options;
+    const sinceMs = this.#heldSinceMs ?? Infinity;
+    return clock.nowMs() - sinceMs >= limits.segmentAgeMsMax;
+  }
+
+  /** Nothing comes that would begin the next one. */
+  async #sealOld(): Promise<void> {
+    if (this.#writing) return;
+    this.#writing = this.#beginSegment()
+      .then(() => this.#writeGroups())
+      .catch((error: unknown) => this.#fail(error));
+    await this.#writing;
+  }
+
   async #writeGroups(): Promise<void> {
     while (this.#waiting.length > 0) {
       const group = this.#takeGroup();
@@ -210,7 +229,8 @@ export class Log {
   /** Whether the group is on disk; false if there was no room and nothing of it stayed. */
   async #writeGroup(group: readonly Waiting[]): Promise<boolean> {
     const startedAt = performance.now();
-    if (this.#durableOffset - this.#segment.header.base >= this.#segmentBytes) {
+    const isFull = this.#durableOffset - this.#segment.header.base >= this.#segmentBytes;
+    if (isFull || this.#isOld()) {
       if (!(await this.#beginSegment())) return false;
     }
     const { header, file } = this.#segment;
@@ -231,6 +251,7 @@ export class Log {
       return false;
     }
     this.#durableOffset = start + size;
+    this.#heldSinceMs ??= this.#options.clock.nowMs();
     this.#durableEvents += group.reduce((sum, { events }) => sum + events, 0);
     this.#lastSyncAtMs = this.#options.clock.nowMs();
     this.#options.onSync?.({
@@ -262,6 +283,7 @@ export class Log {
       return false;
     }
     this.#durableOffset += headerBytes;
+    this.#heldSinceMs = undefined;
     await sealed.close();
     return true;
   }

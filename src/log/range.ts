@@ -1,5 +1,5 @@
 import { assert, isFault, limits } from '../base/index.ts';
-import { headerBytes, scan } from './format.ts';
+import { headerBytes, noRecords, scan } from './format.ts';
 import type { RawShard } from './raw.ts';
 import { type Damage, LogReader, type ReadBatch } from './reader.ts';
 
@@ -86,7 +86,7 @@ export class KeptRecords {
     if (!header) {
       const next = await this.#next(at, to);
       return {
-        records: [],
+        records: noRecords,
         damage: [{ from: at, to: next, reason: 'unreadable' }],
         next,
         end: next,
@@ -99,7 +99,7 @@ export class KeptRecords {
     for (const { from, to: until } of found.gaps) {
       if (until > at && from < to) damage.push({ from, to: until, reason: 'not a valid frame' });
     }
-    const records = found.records.filter(({ offset }) => offset >= at && offset < to);
+    const records = found.records.between(at, to);
     return { records, damage, next: Math.min(to, found.next), end: found.next };
   }
 
@@ -115,7 +115,7 @@ export class KeptRecords {
   /** Nothing up to the next segment, which says whether something was there. */
   async #gap(at: number, to: number, end: number): Promise<Part> {
     const next = await this.#next(at, to);
-    return { records: [], damage: next === to ? lostBetween(end, to) : [], next, end };
+    return { records: noRecords, damage: next === to ? lostBetween(end, to) : [], next, end };
   }
 
   /** The next base behind an offset, but not behind `to`. */

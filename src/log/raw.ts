@@ -214,7 +214,8 @@ export class RawShard {
       const [, base, keptAt] = ours.exec(name) ?? [];
       if (base === undefined) continue;
       const file = await this.disk.openRead(join(this.#directory, name));
-      const bytes = await file.size().finally(() => file.close());
+      const bytes = await file.size();
+      await file.close();
       segments.push({ base: parseInt(base, 10), keptAtMs: Number(keptAt), bytes });
     }
     this.#segments = segments.sort((a, b) => a.base - b.base);
@@ -241,6 +242,6 @@ async function* piecesOf(file: ReadableFile): AsyncGenerator<Buffer> {
   }
 }
 
-function recordsOf(header: SegmentHeader, bytes: Buffer): readonly Found[] {
+function recordsOf(header: SegmentHeader, bytes: Buffer): Iterable<Found> {
   return scan(header, bytes.subarray(headerBytes), header.base + headerBytes, true).records;
 }

@@ -10,7 +10,7 @@
  * Invariants
  *  1. Cursors never go back.
  *  2. The schema in memory is what the last committed transaction holds.
- *  3. Every line of a batch holds only columns of its table, each of a type that fits.
+ *  3. Every row of a batch holds only columns of its table, each of its type.
  *  4. The counts of `mr.ledger`, summed up by account, are the rows and the quarantine.
  *
  * Limits: `columnsMax`, `tablesMax`, `idsKeptMs`, `forgetIdsEveryMs`, `--quarantine-bytes`,
@@ -19,9 +19,7 @@
 export { type DuckReader, type Plain, type RowSet } from './duckdb.ts';
 export {
   type Account,
-  type Between,
   type Cell,
-  type Chore,
   type Column,
   type ColumnStatus,
   type ColumnType,
@@ -30,15 +28,12 @@ export {
   type EventId,
   type Found,
   type KeyUsage,
-  type Lake,
-  type LakeFile,
   type ParkedFilter,
   type ParkedGroup,
   type ParkedSource,
   type QuarantineReason,
   type QuarantineRow,
   type Remainder,
-  type Retention,
   type Retyped,
   type SeenId,
   skewBounds,
@@ -46,8 +41,21 @@ export {
   type Store,
   type StoreBatch,
   type TableBatch,
-  type TableParts,
   type TableSchema,
   type TableStatus,
 } from './types.ts';
+export type {
+  Between,
+  Candidate,
+  Chore,
+  Eraser,
+  Erasure,
+  Lake,
+  LakeFile,
+  LakeSize,
+  OpenErasure,
+  Predicate,
+  Retention,
+} from './lake-types.ts';
+export { type CellValue, Rows, type Values } from './rows.ts';
 export { openStore } from './store.ts';

@@ -1,5 +1,6 @@
 import type { DuckWriter } from './duckdb.ts';
-import type { Column, ColumnType, LakeFile } from './types.ts';
+import type { LakeFile } from './lake-types.ts';
+import type { Column, ColumnType } from './types.ts';
 import { quoted, type Relations, type StoredTable } from './views.ts';
 
 /* What the catalog knows of the lake. */
@@ -12,11 +13,18 @@ CREATE TABLE mr.files (
   time_max BIGINT, receipt_min BIGINT, receipt_max BIGINT, written_at TIMESTAMP);
 CREATE TABLE mr.retention ("database" VARCHAR, "table" VARCHAR, seconds BIGINT);
 CREATE TABLE mr.lake (directory VARCHAR);
+CREATE TABLE mr.erasures (
+  id BIGINT, "database" VARCHAR, "table" VARCHAR, condition VARCHAR, started_at TIMESTAMP,
+  finished_at TIMESTAMP, hot BIGINT, files BIGINT, quarantine BIGINT, until VARCHAR,
+  rows_gone BOOLEAN);
 CREATE VIEW millrace.files AS
   SELECT t."database", t.name AS "table", f.day, f.rows, f.bytes, f.time_min, f.time_max,
     f.written_at, t."database" || '/' || t.name || '/date=' || f.day || '/' || f.name || '.parquet'
       AS path
   FROM mr.files f JOIN mr.tables t ON t.id = f.table_id ORDER BY ALL;
+CREATE VIEW millrace.erasures AS
+  SELECT "database", "table", condition, started_at, finished_at, hot, files, quarantine
+  FROM mr.erasures ORDER BY id;
 CREATE VIEW millrace.retention AS
   SELECT "database", "table", seconds FROM mr.retention ORDER BY ALL;
 COMMIT;

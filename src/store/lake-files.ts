@@ -2,7 +2,8 @@ import { readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assert, fault, messageOf, nodeDisk, randomIds } from '../base/index.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
-import type { LakeFile, TableSchema } from './types.ts';
+import type { LakeFile } from './lake-types.ts';
+import type { TableSchema } from './types.ts';
 import { dayFolder, filePath, namesOf, quoted } from './views.ts';
 
 const stagingName = '.staging';
@@ -74,7 +75,7 @@ export class LakeFiles {
       await nodeDisk.syncDirectory(folder);
       return file;
     } catch (error) {
-      await rm(path, { force: true });
+      await removeIfThere(path);
       throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
     }
   }
@@ -90,7 +91,15 @@ export class LakeFiles {
   async #removeFree(): Promise<void> {
     const free = this.#leaving.filter(({ readers }) => readers.size === 0);
     this.#leaving = this.#leaving.filter(({ readers }) => readers.size > 0);
-    for (const path of free.flatMap(({ paths }) => paths)) await rm(path, { force: true });
+    for (const path of free.flatMap(({ paths }) => paths)) await removeIfThere(path);
+  }
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await nodeDisk.remove(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
 }
 
@@ -122,7 +131,7 @@ export async function sweep(
   const missing = new Set(known);
   for (const path of await pathsIn(directory)) {
     missing.delete(path);
-    if (!known.has(path)) await rm(join(directory, path));
+    if (!known.has(path)) await nodeDisk.remove(join(directory, path));
   }
   return [...missing].sort();
 }

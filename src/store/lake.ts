@@ -4,7 +4,7 @@ import { nowSql, tableKey } from './catalog.ts';
 import { choreOf, type Hot } from './chores.ts';
 import type { DuckWriter } from './duckdb.ts';
 import { LakeFiles, type Part, sweep } from './lake-files.ts';
-import type { Between, Chore, Lake, LakeFile, Retention, TableParts } from './types.ts';
+import type { Between, Chore, Lake, LakeFile, LakeSize, Retention } from './lake-types.ts';
 import { filePath, quoted, type Relations, type StoredTable } from './views.ts';
 
 /** Where rows of rare days are; tools take its name for "no day". */
@@ -39,11 +39,13 @@ export type Rewritten = Omit<Part, 'day'>;
 export type Rewrite = {
   readonly files: readonly LakeFile[];
   /** What takes the place of a file; undefined if it can stay. */
-  readonly partOf: (table: StoredTable, file: LakeFile) => Promise<Rewritten | undefined>;
+  readonly partOf?: (table: StoredTable, file: LakeFile) => Promise<Rewritten | undefined>;
   /** As part of the transaction: changes the hot table. @returns the table as it is then */
   readonly hot?: (table: StoredTable) => Promise<StoredTable>;
   /** How the ledger calls rows that are gone. */
   readonly as?: 'expired' | 'dropped';
+  /** As part of the transaction, if rows are gone. */
+  readonly note?: (removed: number) => Promise<void>;
 };
 
 /** The files of all tables: see docs/lake.md. */
@@ -101,10 +103,12 @@ export class DuckLake implements Lake {
     return chore;
   }
 
-  parts(database: string, table: string): TableParts {
-    const { id, files, sealed } = this.#stored(database, table);
-    const hot = this.#hot.get(id)?.rows ?? 0;
-    return { hotRows: hot, sealedRows: sealed ? sealed.rows : 0, files };
+  get size(): LakeSize {
+    const tables = [...this.#parts.tables.values()];
+    const files = tables.flatMap((table) => table.files);
+    const sealed = tables.reduce((sum, table) => sum + (table.sealed?.rows ?? 0), 0);
+    const hot = [...this.#hot.values()].reduce((sum, { rows }) => sum + rows, sealed);
+    return { hotRows: hot, files: files.length, bytes: bytesOf(files) };
   }
 
   async archive(database: string, table: string, between: Between): Promise<number> {
@@ -182,7 +186,7 @@ export class DuckLake implements Lake {
     const table = this.#stored(database, name);
     const [first] = files;
     assert(first && files.every(({ day }) => day === first.day), 'files of one day');
-    await this.#parts.mustHaveRoom(files.reduce((sum, { bytes }) => sum + bytes, 0));
+    await this.#parts.mustHaveRoom(bytesOf(files));
     const source = this.#parts.relations.files(table, files);
     const merged = await this.#files.write(table, [{ source, day: first.day, rows: sumOf(files) }]);
     await between(() => this.#swap(this.#stored(database, name), { remove: files, add: merged }));
@@ -227,14 +231,14 @@ export class DuckLake implements Lake {
     database: string,
     name: string,
     between: Between,
-    { files, partOf, hot, as = 'dropped' }: Rewrite,
+    { files, partOf, hot, as = 'dropped', note }: Rewrite,
   ): Promise<{ readonly removed: number }> {
     await this.#archiveSealed(database, name, between);
     const table = this.#stored(database, name);
     const [remove, add]: [LakeFile[], LakeFile[]] = [[], []];
     try {
       for (const file of files) {
-        const part = await partOf(table, file);
+        const part = await partOf?.(table, file);
         if (!part) continue;
         await this.#parts.mustHaveRoom(part.rows === 0 ? 0 : file.bytes);
         add.push(...(await this.#files.write(table, [{ ...part, day: file.day }])));
@@ -244,6 +248,7 @@ export class DuckLake implements Lake {
       await this.#files.discard(table, add);
       throw error;
     }
+    if (remove.length === 0 && !hot) return { removed: 0 };
     return between(async () => {
       const before = await this.#countHot(table.id);
       let removed = 0;
@@ -256,6 +261,7 @@ export class DuckLake implements Lake {
           removed = sumOf(remove) - sumOf(add) + before - left;
           assert(removed >= 0, 'no row comes from nowhere');
           if (removed > 0) await this.#parts.books.remove(database, name, removed, as);
+          if (removed > 0) await note?.(removed);
           this.#setHot(table.id, left);
           return after;
         },
@@ -370,6 +376,10 @@ export class DuckLake implements Lake {
 
 function sumOf(files: readonly LakeFile[]): number {
   return files.reduce((sum, { rows }) => sum + rows, 0);
+}
+
+function bytesOf(files: readonly LakeFile[]): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function byTime(a: LakeFile, b: LakeFile): number {

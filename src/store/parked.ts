@@ -114,8 +114,9 @@ export class Parked implements ParkedEvents {
     return rows.map(rowOf);
   }
 
-  async drop(filter: ParkedFilter): Promise<number> {
-    return this.#remove(`SELECT receipt FROM mr.parked WHERE ${conditionOf(filter)}`, 'dropped');
+  async drop(filter: ParkedFilter, note?: (events: number) => Promise<void>): Promise<number> {
+    const receipts = `SELECT receipt FROM mr.parked WHERE ${conditionOf(filter)}`;
+    return this.#remove(receipts, 'dropped', note);
   }
 
   async expire(nowMs: number): Promise<number> {
@@ -139,7 +140,11 @@ export class Parked implements ParkedEvents {
   }
 
   /** Removes the events whose receipts a query gives, and books them. */
-  async #remove(receipts: string, as: 'dropped' | 'expired'): Promise<number> {
+  async #remove(
+    receipts: string,
+    as: 'dropped' | 'expired',
+    note?: (events: number) => Promise<void>,
+  ): Promise<number> {
     const changed = ['quarantined', as];
     const values = ledgerColumns.map((name) => {
       return name === 'quarantined' ? '-count(*)' : changed.includes(name) ? 'count(*)' : '0';
@@ -157,6 +162,7 @@ export class Parked implements ParkedEvents {
       );
       const [row] = await this.#writer.all('SELECT count(*) AS n FROM leaving');
       await this.#writer.run('DROP TABLE leaving');
+      await note?.(Number(row?.n));
       return Number(row?.n);
     });
   }
@@ -217,6 +223,7 @@ function sourceOf(row: Row) {
 /** @param filter holds only numbers, and texts that came from people. */
 function conditionOf(filter: ParkedFilter): string {
   const { reasons, fingerprints, database, table, sinceMs, untilMs, receipt, among } = filter;
+  const { receipts } = filter;
   const parts = ['true'];
   if (reasons) parts.push(`reason IN (${reasons.map(quoted).join(', ')})`);
   if (fingerprints) {
@@ -228,6 +235,7 @@ function conditionOf(filter: ParkedFilter): string {
   if (sinceMs !== undefined) parts.push(`received_at >= make_timestamp_ms(${sinceMs})`);
   if (untilMs !== undefined) parts.push(`received_at < make_timestamp_ms(${untilMs})`);
   if (receipt) parts.push(`receipt = ${receiptNumber(receipt.shard, receipt.offset)}`);
+  if (receipts) parts.push(`receipt IN (${['NULL', ...receipts].join(', ')})`);
   if (among) {
     parts.push(`(${sourceColumns}) IN (${among.map(sourceValues).join(', ')})`);
   }

@@ -1,4 +1,5 @@
-import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
 import { receiptNumber } from '../event/index.ts';
@@ -7,19 +8,23 @@ import {
   type Catalog,
   fileName,
   growth,
-  insertColumns,
   openCatalog,
-  selectLines,
+  rowColumns,
+  selectRows,
   tableKey,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
+import { DuckEraser } from './eraser.ts';
+import type { Between } from './lake-types.ts';
 import { DuckLake } from './lake.ts';
 import { follow } from './lake-catalog.ts';
 import { type Kept, Parked } from './parked.ts';
+import type { Rows } from './rows.ts';
+import { parquetOf } from './staging.ts';
 import { receiptSql } from './receipts.ts';
 import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot } from './tables.ts';
 import { writeCells } from './tables.ts';
-import type { Between, ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
+import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
 import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
 import { quoted, Relations, type StoredTable } from './views.ts';
 
@@ -48,6 +53,9 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
       memory_limit: `${limits.storeMemoryBytesMax} B`,
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
+      // The engine counts the processors of the machine. A thread beyond those of this process
+      // takes time from the one that works: it looks for work all the while.
+      threads: String(availableParallelism()),
     });
     const writer = await duck.connect();
     const catalog = await openCatalog(writer);
@@ -97,6 +105,7 @@ class DuckStore implements Store {
   readonly #tables: Map<string, StoredTable>;
   readonly #cursors: Map<number, number>;
   #lake: DuckLake | undefined;
+  #eraser: DuckEraser | undefined;
   #stagingCount = 0;
   #forgottenBeforeMs = 0;
 
@@ -116,6 +125,15 @@ class DuckStore implements Store {
     const parts = { directory, tables: this.#tables, relations, writer, archiver, ...tools };
     const settle = () => this.#settle();
     this.#lake = await DuckLake.open({ ...parts, books: this.books, settle });
+    const connect = () => this.#parts.duck.connect();
+    const stagingPath = () => this.#stagingPath();
+    const lake = this.#lake;
+    this.#eraser = await DuckEraser.open({ ...parts, lake, connect, stagingPath, settle });
+  }
+
+  get eraser(): DuckEraser {
+    assert(this.#eraser, 'the lake is open');
+    return this.#eraser;
   }
 
   get lake(): DuckLake {
@@ -146,10 +164,10 @@ class DuckStore implements Store {
       await this.books.add(batch.ledger, batch.skew);
       for (const [shard, next] of batch.cursors) await this.#writeCursor(shard, next);
     });
-    for (const { id, database, table, columns, sealed, files, lines } of changed) {
+    for (const { id, database, table, columns, sealed, files, rows } of changed) {
       const stored = { id, database, table, columns, sealed, files };
       this.#tables.set(tableKey(database, table), stored);
-      this.lake.grew(id, lines.length, bytesOfLines(lines));
+      this.lake.grew(id, rows.count, rows.bytes);
     }
     for (const [shard, next] of batch.cursors) this.#cursors.set(shard, next);
     await this.#settle();
@@ -171,7 +189,7 @@ class DuckStore implements Store {
   async #mustHaveRoom(bytes: number): Promise<void> {
     const { freeBytes, diskBytes } = await nodeDisk.room(this.#parts.directory);
     const spare = Math.min(limits.storeRoomBytesMin, diskBytes * limits.storeRoomDiskShare);
-    // Once as lines, once in the engine's log.
+    // Once as a file, once in the engine's log.
     const needed = Math.ceil(2 * bytes + spare);
     if (freeBytes < needed) throw fault('STORE_NO_ROOM', { seen: freeBytes, expected: needed });
   }
@@ -205,12 +223,15 @@ class DuckStore implements Store {
     for (const sql of growth(relations, this.schema(batch.database, batch.table), batch)) {
       await writer.run(sql);
     }
-    await this.#staged(batch, (path) =>
-      writer.run(
-        `INSERT INTO mr.hot_${batch.id} (${insertColumns(batch)}) ${selectLines(batch, path)}`,
-      ),
-    );
-    await writer.run(`UPDATE mr.tables SET rows = rows + ${batch.lines.length},
+    const { rows } = batch;
+    if (rows.count > 0) {
+      await staged(rows, this.#stagingPath(), (path) =>
+        writer.run(
+          `INSERT INTO mr.hot_${batch.id} (${rowColumns(rows)}) ${selectRows(rows, path)}`,
+        ),
+      );
+    }
+    await writer.run(`UPDATE mr.tables SET rows = rows + ${rows.count},
       duplicates = duplicates + ${batch.duplicates} WHERE id = ${batch.id}`);
     for (const [column, count] of batch.rescued) {
       await writer.run(`UPDATE mr.columns SET rescued = rescued + ${count}
@@ -264,11 +285,11 @@ class DuckStore implements Store {
     );
   }
 
-  async accepts(batch: TableBatch): Promise<boolean> {
-    return this.#staged(batch, async (path) => {
+  async accepts({ rows }: TableBatch): Promise<boolean> {
+    return staged(rows, this.#stagingPath(), async (path) => {
       const { checker } = this.#parts;
       try {
-        await checker.run(`CREATE OR REPLACE TEMP TABLE checked AS ${selectLines(batch, path)}`);
+        await checker.run(`CREATE OR REPLACE TEMP TABLE checked AS ${selectRows(rows, path)}`);
         return true;
       } catch (error) {
         const seen = messageOf(error);
@@ -278,20 +299,9 @@ class DuckStore implements Store {
     });
   }
 
-  /** Writes the lines to a file that the engine reads; it need not survive anything. */
-  async #staged<T>(batch: TableBatch, use: (path: string) => Promise<T>): Promise<T> {
-    const path = this.#stagingPath();
-    try {
-      await writeFile(path, batch.lines.join('\n'));
-      return await use(path);
-    } finally {
-      await rm(path, { force: true });
-    }
-  }
-
   #stagingPath(): string {
     this.#stagingCount += 1;
-    return join(this.#parts.staging, `${this.#stagingCount}.ndjson`);
+    return join(this.#parts.staging, `${this.#stagingCount}.rows`);
   }
 
   async tables(): Promise<readonly TableStatus[]> {
@@ -437,10 +447,24 @@ class DuckStore implements Store {
 }
 
 function bytesOf({ tables, quarantine }: StoreBatch): number {
-  const rows = tables.reduce((sum, { lines }) => sum + bytesOfLines(lines), 0);
-  return rows + bytesOfLines(quarantine.map(({ body }) => body));
+  const rows = tables.reduce((sum, table) => sum + table.rows.bytes, 0);
+  return quarantine.reduce((sum, { body }) => sum + body.length, rows);
 }
 
-function bytesOfLines(texts: readonly string[]): number {
-  return texts.reduce((sum, text) => sum + text.length, 0);
+/** Lends a file with rows that the engine reads; it need not survive anything. */
+async function staged<T>(rows: Rows, path: string, use: (path: string) => Promise<T>): Promise<T> {
+  try {
+    const file = await open(path, 'w');
+    try {
+      const pieces = parquetOf(rows);
+      const { bytesWritten } = await file.writev(pieces);
+      const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+      assert(bytesWritten === bytes, 'there was room for all rows');
+    } finally {
+      await file.close();
+    }
+    return await use(path);
+  } finally {
+    await rm(path, { force: true });
+  }
 }

@@ -1,8 +1,9 @@
 import type { Receipt } from '../event/index.ts';
 import type { DuckReader } from './duckdb.ts';
+import type { Between, Eraser, Lake } from './lake-types.ts';
+import type { ColumnType, Rows } from './rows.ts';
 
-/** JSON is text that is known to be JSON. */
-export type ColumnType = 'BIGINT' | 'DOUBLE' | 'BOOLEAN' | 'VARCHAR' | 'JSON';
+export type { ColumnType };
 
 export type Column = {
   readonly name: string;
@@ -20,16 +21,13 @@ export type TableSchema = {
 
 /** Rows for one table. */
 export type TableBatch = TableSchema & {
-  /**
-   * JSON objects, one per row: `_receipt` (number), `time`, `_rescued_data` (JSON text in a
-   * string) where there is some, and columns of the schema; nested values as text in a string.
-   */
-  readonly lines: readonly string[];
+  /** With `_receipt` and `time`, `_rescued_data` where there is some, and columns of the schema. */
+  readonly rows: Rows;
   /** Values that went to `_rescued_data`, by column name. */
   readonly rescued: ReadonlyMap<string, number>;
   /** Repeats of events that are in the table: they are counted, and not stored again. */
   readonly duplicates: number;
-  /** Ids of the events among `lines` that have one. */
+  /** Ids of the events among `rows` that have one. */
   readonly ids: readonly SeenId[];
 };
 
@@ -122,6 +120,8 @@ export type ParkedFilter = {
   readonly sinceMs?: number | undefined;
   readonly untilMs?: number | undefined;
   readonly receipt?: Receipt | undefined;
+  /** The same for many, as numbers. */
+  readonly receipts?: readonly bigint[] | undefined;
   /** Only events of these senders and tables. */
   readonly among?: readonly ParkedSource[] | undefined;
 };
@@ -237,8 +237,11 @@ export interface ParkedEvents {
   matching(filter: ParkedFilter): Promise<number>;
   /** The next events in the order of their receipt, about `limits.batchBytesMax` of them. */
   next(filter: ParkedFilter, after?: QuarantineRow): Promise<readonly QuarantineRow[]>;
-  /** Removes events for good. @returns how many. @throws as `commit` */
-  drop(filter: ParkedFilter): Promise<number>;
+  /**
+   * Removes events for good. @returns how many. @throws as `commit`
+   * @param note what else belongs to the transaction.
+   */
+  drop(filter: ParkedFilter, note?: (events: number) => Promise<void>): Promise<number>;
   /** Removes what is too old or, by reason, too much, the oldest first. @returns how many */
   expire(nowMs: number): Promise<number>;
 }
@@ -256,81 +259,12 @@ export interface Books {
   setWaiting(rows: readonly (Receipt & Account & { readonly events: number })[]): Promise<void>;
 }
 
-/** A Parquet file with rows of one table and one day. It never changes. */
-export type LakeFile = {
-  /** 16 hexadecimal digits, never used again. */
-  readonly name: string;
-  /** `YYYY-MM-DD`, UTC; `__HIVE_DEFAULT_PARTITION__` for rows of rare days together. */
-  readonly day: string;
-  readonly rows: number;
-  readonly bytes: number;
-  /** UNIX seconds of the first and the last row. */
-  readonly timeMin: number;
-  readonly timeMax: number;
-  readonly receiptMin: bigint;
-  readonly receiptMax: bigint;
-};
-
-/** Runs work while nothing else is written: between two loads. */
-export type Between = <T>(work: () => Promise<T>) => Promise<T>;
-
-/** Something to do in the lake. */
-export type Chore = { readonly database: string; readonly table: string } & (
-  | { readonly kind: 'archive' }
-  | { readonly kind: 'compact'; readonly files: readonly LakeFile[] }
-  | { readonly kind: 'expire'; readonly before: number }
-);
-
-/** How long the rows of a table, or of all tables of a database (`*`), are kept. */
-export type Retention = {
-  readonly database: string;
-  readonly table: string;
-  readonly seconds: number;
-};
-
-/** What there is of a table. */
-export type TableParts = {
-  readonly hotRows: number;
-  readonly sealedRows: number;
-  readonly files: readonly LakeFile[];
-};
-
-/**
- * The Parquet files. One of its changes at a time, and none while a table is changed otherwise;
- * what it writes to the store, it writes `between` two loads.
- * @throws as `commit`; what was begun is undone, or goes on by itself at the next call
- */
-export interface Lake {
-  /** The folder of all files. */
-  readonly directory: string;
-  /** Files that the catalog names and that are not there, as found at the start. */
-  readonly missing: readonly string[];
-  readonly retentions: readonly Retention[];
-  /** The most urgent thing to do. @param archiveAgeMs how old hot rows may be. */
-  due(nowMs: number, archiveAgeMs: number): Chore | undefined;
-  parts(database: string, table: string): TableParts;
-  /** Moves all rows that are hot now to files. @returns how many rows */
-  archive(database: string, table: string, between: Between): Promise<number>;
-  /** Makes one file of some of the same day. */
-  compact(
-    database: string,
-    table: string,
-    files: readonly LakeFile[],
-    between: Between,
-  ): Promise<void>;
-  /** Removes rows whose `time` is before a second; up to a day later in files. @returns how many */
-  expire(database: string, table: string, before: number, between: Between): Promise<number>;
-  /** Sets or, without seconds, ends a retention. */
-  retain(database: string, table: string, seconds: number | undefined): Promise<void>;
-  /** Files that are taken out of the catalog stay on disk until it is called. */
-  lease(): () => void;
-}
-
 /** The store, as a seam. */
 export interface Store {
   readonly parked: ParkedEvents;
   readonly books: Books;
   readonly lake: Lake;
+  readonly eraser: Eraser;
   /** By shard, as committed. */
   readonly cursors: ReadonlyMap<number, number>;
   /** Changes when a table is dropped: ids of events before then are not those of events after. */

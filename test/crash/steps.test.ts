@@ -3,7 +3,8 @@ import { randomIds } from '../../src/base/index.ts';
 import { importKey } from '../../src/keys/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { createKey, temporaryDirectory, TestServer } from '../support/server.ts';
-import { isWhole, killAtSteps, type StepRun } from '../support/steps.ts';
+import { ask, booksMustBe, command, isWhole, killAtSteps } from '../support/steps.ts';
+import type { StepRun } from '../support/steps.ts';
 
 /*
  * The store is killed at each of its calls of the SQL engine in turn: whatever it was doing, what
@@ -234,26 +235,6 @@ async function mustBeChanged(run: StepRun, server: TestServer, writeKey: string)
   });
 }
 
-/** Nothing is in quarantine or elsewhere, and nothing missing: by the ledger and by its check. */
-async function booksMustBe(run: StepRun, server: TestServer, sums: Record<string, number>) {
-  expect(await ask(server, 'FROM millrace.quarantine')).toEqual([]);
-  expect(await ask(server, 'FROM millrace.ledger WHERE remainder <> 0')).toEqual([]);
-  const [booked] = await ask(
-    server,
-    `SELECT sum(received) AS received, sum(committed) AS committed,
-      sum(deduplicated) AS deduplicated, sum(dropped) AS dropped FROM millrace.ledger`,
-  );
-  expect(booked).toEqual(sums);
-  await run.audited();
-  const status = await fetch(`${server.admin}/status`);
-  expect(await status.json()).toMatchObject({
-    ledger: { events: 0, where: [] },
-    quarantinedEvents: 0,
-    waiting: { bytes: 0, events: 0 },
-  });
-  expect(server.stderr()).not.toContain('the books are wrong');
-}
-
 async function post(
   server: TestServer,
   table: string,
@@ -261,25 +242,4 @@ async function post(
   headers: Record<string, string>,
 ): Promise<void> {
   expect((await server.post(`steps/${table}`, body, headers)).status).toBe(200);
-}
-
-/** The rows of a query, when the store is there. */
-function ask(server: TestServer, sql: string) {
-  return eventually(sql, () => server.query(sql));
-}
-
-/** Sends a command again until it is answered. */
-async function command(server: TestServer, path: string, given: object) {
-  let tries = 0;
-  const answered = await eventually(path, async () => {
-    tries += 1;
-    const response = await fetch(`${server.admin}/${path}`, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify(given),
-    });
-    const answer: unknown = await response.json();
-    return { status: response.status, answer };
-  });
-  return { ...answered, wasCut: tries > 1 };
 }

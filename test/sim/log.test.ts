@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Ids, isFault, sleep } from '../../src/base/index.ts';
+import { type Ids, isFault, limits, sleep } from '../../src/base/index.ts';
 import { KeptRecords, Log, LogReader, RawShard } from '../../src/log/index.ts';
 import { type Random, seeded, SimDisk } from './disk.ts';
 import { keptRuns } from './kept-runs.ts';
@@ -24,6 +24,7 @@ type Action =
   | { readonly kind: 'noRoom'; readonly skip: number }
   | { readonly kind: 'failedSync'; readonly skip: number }
   | { readonly kind: 'rot'; readonly at: number }
+  | { readonly kind: 'hour' }
   | { readonly kind: 'restart' };
 
 const action: fc.Arbitrary<Action> = fc.oneof(
@@ -63,6 +64,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       at: fc.integer({ min: 1, max: 900 }),
     }),
   },
+  { weight: 1, arbitrary: fc.constant({ kind: 'hour' } as const) },
   { weight: 1, arbitrary: fc.constant({ kind: 'restart' } as const) },
 );
 
@@ -85,6 +87,7 @@ class World {
   /** Offsets of bytes that were damaged after they were loaded. */
   readonly rotten: number[] = [];
   cursor = 0;
+  nowMs = 0;
   /** How often something happened, to see that a run is not empty. */
   readonly seen = { acknowledged: 0, refused: 0, crashes: 0, torn: 0, dropped: 0, kept: 0 };
   readonly #keepsRaw: boolean;
@@ -107,7 +110,7 @@ class World {
       try {
         this.log = await Log.open({
           disk: this.disk,
-          clock: { nowMs: () => 0 },
+          clock: { nowMs: () => this.nowMs },
           ids,
           directory,
           segmentBytes,
@@ -170,12 +173,10 @@ class World {
   /** Waits for `work`, or crashes if the machine stops meanwhile. */
   async unlessStopped(work: Promise<void>, how: 'power' | 'kill'): Promise<void> {
     const { disk } = this;
-    let isDone = false;
-    void work.finally(() => {
-      isDone = true;
-    });
-    while (!disk.isDead && !isDone) await sleep(0);
-    if (isDone) return work;
+    const over = new AbortController();
+    void work.finally(() => over.abort());
+    while (!disk.isDead && !over.signal.aborted) await sleep(0);
+    if (over.signal.aborted) return work;
     if (this.disk === disk) await this.crash(how);
   }
 
@@ -317,6 +318,9 @@ async function perform(world: World, step: Action): Promise<void> {
       return world.disk.failNext('EIO', step.skip);
     case 'rot':
       return world.rot(step.at);
+    case 'hour':
+      world.nowMs += limits.segmentAgeMsMax;
+      return;
     case 'restart':
       await world.settle();
       await world.log?.close();
@@ -363,6 +367,27 @@ describe('the log over a faulty disk', () => {
     expect(totals.torn).toBeGreaterThan(runs / 60);
     expect(totals.dropped).toBeGreaterThan(runs / 2);
     expect(totals.kept).toBeGreaterThan(runs / 4);
+  });
+
+  test('a segment that is old is sealed and dropped, also when nothing comes', async () => {
+    const world = new World(1, false);
+    await world.open();
+    const segments = () => world.disk.paths().filter((path) => path.endsWith('.seg'));
+    await world.loadAll();
+    const [empty] = segments();
+    world.nowMs += limits.segmentAgeMsMax;
+    await world.loadAll();
+    expect(segments()).toEqual([empty]);
+    world.append(10);
+    await world.loadAll();
+    world.nowMs += limits.segmentAgeMsMax - 1;
+    await world.loadAll();
+    expect(segments()).toEqual([empty]);
+    world.nowMs += 1;
+    await world.loadAll();
+    expect(segments()).toHaveLength(1);
+    expect(segments()).not.toEqual([empty]);
+    world.check();
   });
 
   test.each(keptRuns)('$why', async ({ seed, actions }) => {

@@ -77,6 +77,12 @@ export class StepRun implements AsyncDisposable {
     await eventually('the books are checked', async () => (await audits()) > before);
   }
 
+  /** What the store called, in order; the steps of an earlier one before it included. */
+  async calls(): Promise<readonly string[]> {
+    const lines = (await this.#calls()).split('\n');
+    return lines.map((line) => line.slice(line.indexOf(' ') + 1));
+  }
+
   #calls(): Promise<string> {
     return readFile(join(this.#folder, 'steps'), 'utf8');
   }
@@ -96,6 +102,8 @@ type Loop = {
   readonly name: string;
   /** What the data directory begins with. */
   readonly template?: string;
+  /** Every so many-th fault is met, where not all are. Odd. */
+  readonly stride?: number;
   /** Disarms, and checks what came of it. */
   readonly scenario: (run: StepRun) => Promise<void>;
 };
@@ -108,7 +116,7 @@ export async function killAtSteps(
   loop: Loop,
 ): Promise<{ readonly kills: number; readonly steps: number }> {
   const random = new Random();
-  const stride = isWhole ? 1 : strideOfSome;
+  const stride = isWhole ? 1 : (loop.stride ?? strideOfSome);
   const first = random.integer(1, stride);
   const found = { kills: 0, steps: 0 };
   let next = first;
@@ -152,4 +160,49 @@ async function stepsWith(fault: Fault, { template, scenario }: Loop): Promise<nu
     const what = (await run.killedAt()) ?? 'which was not met';
     throw new Error(`killed ${fault.side} step ${fault.step}: ${what}`, { cause: error });
   }
+}
+
+/** Nothing is in quarantine or elsewhere, and nothing missing: by the ledger and by its check. */
+export async function booksMustBe(
+  run: StepRun,
+  server: TestServer,
+  sums: Record<string, number>,
+): Promise<void> {
+  expect(await ask(server, 'FROM millrace.quarantine')).toEqual([]);
+  expect(await ask(server, 'FROM millrace.ledger WHERE remainder <> 0')).toEqual([]);
+  const [booked] = await ask(
+    server,
+    `SELECT sum(received) AS received, sum(committed) AS committed,
+      sum(deduplicated) AS deduplicated, sum(dropped) AS dropped FROM millrace.ledger`,
+  );
+  expect(booked).toEqual(sums);
+  await run.audited();
+  const status = await fetch(`${server.admin}/status`);
+  expect(await status.json()).toMatchObject({
+    ledger: { events: 0, where: [] },
+    quarantinedEvents: 0,
+    waiting: { bytes: 0, events: 0 },
+  });
+  expect(server.stderr()).not.toContain('the books are wrong');
+}
+
+/** The rows of a query, when the store is there. */
+export function ask(server: TestServer, sql: string) {
+  return eventually(sql, () => server.query(sql));
+}
+
+/** Sends a command again until it is answered. */
+export async function command(server: TestServer, path: string, given: object) {
+  let tries = 0;
+  const answered = await eventually(path, async () => {
+    tries += 1;
+    const response = await fetch(`${server.admin}/${path}`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(given),
+    });
+    const answer: unknown = await response.json();
+    return { status: response.status, answer };
+  });
+  return { ...answered, wasCut: tries > 1 };
 }
