@@ -21,6 +21,7 @@ import { Erasing } from './erasing.ts';
 import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
+import { RawKeeper, type RawOptions } from './raw-keeper.ts';
 import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
 import { Retyping } from './retyping.ts';
 import { Shard } from './shard.ts';
@@ -28,7 +29,7 @@ import type { LoaderStatus } from './status.ts';
 import { waitingIn } from './waiting.ts';
 import { Webhook } from './webhook.ts';
 
-export type LoaderOptions = {
+export type LoaderOptions = RawOptions & {
   readonly store: Store;
   /** By shard. */
   readonly readers: ReadonlyMap<number, LogReader>;
@@ -65,6 +66,7 @@ export class Loader {
   /** Whoever changes a table otherwise than by loading, does it here. */
   readonly archivist: Archivist;
   readonly erasing: Erasing;
+  readonly raw: RawKeeper;
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
   #waiters: Waiter[] = [];
@@ -87,13 +89,15 @@ export class Loader {
     const webhook = new Webhook(options.alarmWebhook, logger);
     this.#alarm = new AuthAlarm(logger, webhook);
     this.#metrics = loaderMetrics(options.metrics, () => this.status());
+    const exclusive = <T>(work: () => Promise<T>) => this.exclusive(work);
     this.archivist = new Archivist({
       ...options,
       archiveMinutes: options.archiveMinutes,
       compactionShare: options.compactionShare ?? 100,
-      between: (work) => this.exclusive(work),
+      between: exclusive,
       also: () => this.erasing.goOn(),
     });
+    this.raw = new RawKeeper({ ...options, shards: this.#shards, exclusive });
     const { archivist } = this;
     this.erasing = new Erasing({ store, archivist, shards: [...this.#shards.values()] });
     this.#keeper = new Keeper({ ...options, webhook, loader: this, missing: () => this.#missing });
@@ -104,6 +108,7 @@ export class Loader {
     loader.#running = loader.#run();
     loader.#keeper.start();
     loader.archivist.start();
+    loader.raw.start();
     return loader;
   }
 
@@ -308,8 +313,9 @@ export class Loader {
       (sum, events) => (sum === undefined || events === undefined ? undefined : sum + events),
       0,
     );
+    const failing = this.#failures > 0 || isHalted;
     const { remainder } = this.#keeper;
-    return { shards, lagMs, failing: this.#failures > 0 || isHalted, waitingEvents, remainder };
+    return { shards, lagMs, failing, waitingEvents, remainder, raw: this.raw.status() };
   }
 
   /** What is in the tables now, at least. */
@@ -329,6 +335,7 @@ export class Loader {
   async close(): Promise<void> {
     this.#isClosing = true;
     await this.archivist.stop();
+    await this.raw.stop();
     await this.#keeper.stop();
     this.#stop.abort();
     this.#wake();
@@ -402,7 +409,9 @@ export class Loader {
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
-    for (const { reader, cursor } of this.#shards.values()) await reader.drop(cursor);
+    for (const { shard, reader, cursor } of this.#shards.values()) {
+      await reader.drop(cursor, (base) => this.raw.mayGo(shard, base));
+    }
   }
 
   /** Fills a batch from all shards; returns the cursors that belong to it. */
