@@ -81,7 +81,7 @@ test('a receipt finds the bytes of its event, in the log and after it', async ()
   expect(await events()).toEqual(found);
 });
 
-test('without the setting nothing is kept; what was kept before stays, and is not added to', async () => {
+test('without the setting nothing is kept; what was kept before stays', async () => {
   await open({ rawDays: 0 });
   await load();
   await settled();

@@ -175,12 +175,31 @@ export const limits = Object.freeze({
   alarmEveryMs: 60_000,
   /** How often an edge looks for changes of keys.json. */
   keysRefreshEveryMs: 1_000,
-  /** Time of one query. Beyond: it is cancelled, QUERY_TIMEOUT. */
+  /** Time of one query that asks for none. Beyond: it is cancelled, QUERY_TIMEOUT. */
   queryTimeoutMs: 60_000,
+  /** Time that a query may ask for. Beyond: 400. */
+  queryTimeoutMsMax: 60 * 60 * 1000,
+  /** Rows and bytes of one answer; a query may ask for less. Beyond: QUERY_TOO_LONG. */
+  queryRowsMax: 1_000_000_000,
+  queryBytesMax: 64 * 1024 * mib,
+  /** Bytes of an answer that are held back, so that an early error is an HTTP status. */
+  queryHeldBytes: 64 * kib,
   /** Queries at once. Beyond: QUERY_BUSY, retryable. */
   queriesMax: 10,
-  /** Length of one SQL text. Beyond: 413. */
+  /** Memory that queries hold and the engine cannot spill. Beyond: one ends, QUERY_MEMORY. */
+  queryMemoryBytesMax: 1024 * mib,
+  /** Memory of the store's process while queries run. Beyond: it is started anew. */
+  storeProcessBytesMax: 6 * 1024 * mib,
+  /** How often that is looked at. */
+  queryWatchEveryMs: 100,
+  /** How long a query may go on that was told to end. Beyond: the process is started anew. */
+  queryStuckMs: 60_000,
+  /** Queries that have ended and are still told of by their id. Beyond: the oldest is forgotten. */
+  queriesEndedKept: 100,
+  /** Length of one SQL text, its parameters included. Beyond: 413. */
   sqlBytesMax: mib,
+  /** Expressions, tables and the like in one SQL text, constants aside. Beyond: QUERY_REFUSED. */
+  sqlPartsMax: 10_000,
   /** How long `flush` waits. Beyond: FLUSH_TIMEOUT, retryable. */
   flushTimeoutMs: 120_000,
 

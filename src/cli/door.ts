@@ -101,7 +101,7 @@ async function operateWatched<N extends OperationName>(
       ) => Promise<unknown>;
       const askEdges = () => Promise.resolve([]);
       const task = { ...patient, progress };
-      return (await run({ ...rooms, askEdges }, asked, task)) as OperationResult<N>;
+      return (await run({ ...rooms, edges: 0, askEdges }, asked, task)) as OperationResult<N>;
     });
   } finally {
     door.close();

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { fault, isNoRoom, MillraceError, messageOf } from '../base/index.ts';
 import { invocation, version } from '../config.ts';
 import { archiveCommand } from './archive.ts';
+import { backupCommand, restoreCommand } from './backup.ts';
 import { columnsCommand } from './columns.ts';
 import { eraseCommand } from './erase.ts';
 import { flushCommand } from './flush.ts';
@@ -32,9 +33,10 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     );
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
-  const lake = [archiveCommand, retentionCommand, eraseCommand];
-  for (const command of [...commands, ...repair, ...lake, openapiCommand])
+  const lake = [archiveCommand, retentionCommand, eraseCommand, backupCommand, restoreCommand];
+  for (const command of [...commands, ...repair, ...lake, openapiCommand]) {
     program.addCommand(command);
+  }
   try {
     await program.parseAsync([...argv]);
   } catch (error) {

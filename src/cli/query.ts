@@ -28,7 +28,7 @@ export const queryCommand = defineCommand('query', {
     }
     try {
       await withRooms(door.config, async ({ queries }) => {
-        const query = await queries.run(sql, format, { after });
+        const query = await queries.run({ sql, format }, { after });
         await print(Readable.from(query.pieces()), shown, 'everything');
       });
     } finally {

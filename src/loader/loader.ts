@@ -24,8 +24,9 @@ import { loaderMetrics } from './metrics.ts';
 import { RawKeeper, type RawOptions } from './raw-keeper.ts';
 import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
 import { Retyping } from './retyping.ts';
-import { Shard } from './shard.ts';
+import { type Position, Shard } from './shard.ts';
 import type { LoaderStatus } from './status.ts';
+import { Waiters } from './waiters.ts';
 import { waitingIn } from './waiting.ts';
 import { Webhook } from './webhook.ts';
 
@@ -47,15 +48,6 @@ export type LoaderOptions = RawOptions & {
   readonly onFatal: (error: unknown) => void;
 };
 
-type Waiter = {
-  /** Whether loading takes no rest until then. */
-  readonly isUrgent: boolean;
-  /** By shard: resolves when all before is in the store. */
-  readonly targets: ReadonlyMap<number, number>;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-};
-
 /** Moves records from the log into the store until it is closed. */
 export class Loader {
   readonly #options: LoaderOptions;
@@ -67,9 +59,9 @@ export class Loader {
   readonly archivist: Archivist;
   readonly erasing: Erasing;
   readonly raw: RawKeeper;
+  readonly #waiters = new Waiters();
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
-  #waiters: Waiter[] = [];
   readonly #jobs: (() => Promise<void>)[] = [];
   #behindSinceMs: number | undefined;
   #failures = 0;
@@ -77,6 +69,7 @@ export class Loader {
   #running: Promise<void> = Promise.resolve();
   #showing: Promise<void> = Promise.resolve();
   #isClosing = false;
+  /** Who needs segments that are loaded. */
 
   private constructor(options: LoaderOptions) {
     this.#options = options;
@@ -138,35 +131,18 @@ export class Loader {
   flush(marks: ReadonlyMap<number, Mark>): Promise<void> {
     for (const [shard, mark] of marks) this.durable(shard, mark);
     const targets = new Map([...marks].map(([shard, { offset }]) => [shard, offset]));
-    return new Promise((resolve, reject) =>
-      this.#wait({ isUrgent: true, targets, resolve, reject }),
-    );
+    return this.#look(this.#waiters.flush(targets));
   }
 
   /** Whether all before an offset of a shard is in the store, within some time. */
   waitFor(shard: number, offset: number, waitMs: number): Promise<boolean> {
-    const targets = new Map([[shard, offset]]);
-    return new Promise((resolve) => {
-      const waiter = {
-        isUrgent: false,
-        targets,
-        resolve: () => end(true),
-        reject: () => end(false),
-      };
-      const late = setTimeout(() => end(false), waitMs);
-      const end = (isThere: boolean) => {
-        clearTimeout(late);
-        this.#waiters = this.#waiters.filter((other) => other !== waiter);
-        resolve(isThere);
-      };
-      this.#wait(waiter);
-    });
+    return this.#look(this.#waiters.waitFor(shard, offset, waitMs));
   }
 
-  #wait(waiter: Waiter): void {
-    this.#waiters.push(waiter);
+  #look<T>(waiting: Promise<T>): Promise<T> {
     this.#answerWaiters();
     this.#wake();
+    return waiting;
   }
 
   /**
@@ -372,7 +348,7 @@ export class Loader {
         await sleep(waitMs, this.#stop.signal);
         continue;
       }
-      const isUrgent = this.#waiters.some((waiter) => waiter.isUrgent) || this.#jobs.length > 0;
+      const isUrgent = this.#waiters.isUrgent || this.#jobs.length > 0;
       if (!isUrgent) await sleep(limits.loadEveryMs, this.#stop.signal);
     }
   }
@@ -409,9 +385,23 @@ export class Loader {
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
-    for (const { shard, reader, cursor } of this.#shards.values()) {
-      await reader.drop(cursor, (base) => this.raw.mayGo(shard, base));
-    }
+    await this.raw.drop();
+  }
+
+  /** What is in the log now stays there until the returned function is called. */
+  keepLog(): () => void {
+    return this.raw.keepLog();
+  }
+
+  /**
+   * How far each shard is: committed, and on disk.
+   * @throws LOG_DAMAGED when one cannot be loaded any more
+   */
+  positions(): readonly Position[] {
+    return [...this.#shards.values()].map(({ shard, cursor, durable, isHalted }) => {
+      if (isHalted) throw fault('LOG_DAMAGED', { seen: `shard ${shard} cannot be loaded` });
+      return { shard, cursor, durable };
+    });
   }
 
   /** Fills a batch from all shards; returns the cursors that belong to it. */
@@ -471,17 +461,6 @@ export class Loader {
   }
 
   #answerWaiters(): void {
-    const waiting: Waiter[] = [];
-    for (const waiter of this.#waiters) {
-      const shards = [...waiter.targets].map(([shard, offset]) => {
-        const known = this.#shards.get(shard);
-        return { isHalted: known?.isHalted ?? true, cursor: known?.cursor ?? 0, offset };
-      });
-      if (shards.some(({ isHalted }) => isHalted)) {
-        waiter.reject(fault('LOG_DAMAGED', { seen: 'a shard of the log cannot be loaded' }));
-      } else if (shards.every(({ cursor, offset }) => cursor >= offset)) waiter.resolve();
-      else waiting.push(waiter);
-    }
-    this.#waiters = waiting;
+    this.#waiters.answer(this.#shards);
   }
 }

@@ -41,6 +41,8 @@ export class RawKeeper {
   /** Whether segments are kept; undefined until that is known. */
   #isOn: boolean | undefined;
   #running: Promise<void> = Promise.resolve();
+  /** How many want the log to stay. */
+  #holds = 0;
   /** Segments that go although they are not kept: `<shard>/<base>`. */
   readonly #given = new Set<string>();
   #since: { readonly oldest: string; readonly ms: number | undefined } | undefined;
@@ -68,8 +70,23 @@ export class RawKeeper {
     return { bytes, sinceMs: this.#since?.ms };
   }
 
-  /** Whether a sealed segment that was loaded may be removed. */
-  mayGo(shard: number, base: number): boolean {
+  /** What is in the log now stays there until the returned function is called. */
+  keepLog(): () => void {
+    this.#holds += 1;
+    return () => {
+      this.#holds -= 1;
+    };
+  }
+
+  /** Removes segments that were loaded and are kept, if they are to be. Between two loads. */
+  async drop(): Promise<void> {
+    if (this.#holds > 0) return;
+    for (const { shard, reader, cursor } of this.#parts.shards.values()) {
+      await reader.drop(cursor, (base) => this.#mayGo(shard, base));
+    }
+  }
+
+  #mayGo(shard: number, base: number): boolean {
     if (!this.#isOn) return this.#isOn === false;
     return this.#raw.get(shard)?.has(base) === true || this.#given.has(`${shard}/${base}`);
   }
@@ -154,10 +171,9 @@ export class RawKeeper {
       const sealed = reader.sealedBefore(cursor);
       for (const base of sealed) {
         if (this.#stop.signal.aborted) return;
-        if (!this.mayGo(shard, base)) await this.#keep(shard, base);
+        if (!this.#mayGo(shard, base)) await this.#keep(shard, base);
       }
-      if (sealed.length === 0) continue;
-      await exclusive(() => reader.drop(cursor, (base) => this.mayGo(shard, base)));
+      if (sealed.length > 0) await exclusive(() => this.drop());
     }
     if (this.#isOn) await this.#hasRoom();
     await this.#lookBack();

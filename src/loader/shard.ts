@@ -26,6 +26,13 @@ export class Counted {
   }
 }
 
+/** How far a shard is: all before the offset is in the store, or on disk. */
+export type Position = {
+  readonly shard: number;
+  readonly cursor: number;
+  readonly durable: number;
+};
+
 /**
  * How far one shard is, on disk and in the store. Its writer says at moments (marks) how many
  * events it has put on disk; the loader counts what it reads. Between two marks both must agree.

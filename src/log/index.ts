@@ -23,5 +23,5 @@ export { KeptRecords } from './range.ts';
 export { type ByteRange, rawDirectory, RawShard, type RawSegment } from './raw.ts';
 export { type Damage, LogReader, type ReadBatch } from './reader.ts';
 export type { Recovered } from './recover.ts';
-export { shardDirectory, shardsIn } from './segments.ts';
+export { type SegmentPart, segmentsOf, shardDirectory, shardsIn } from './segments.ts';
 export { openShard, type OpenShard, type ShardOptions } from './shard.ts';

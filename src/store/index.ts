@@ -16,7 +16,7 @@
  * Limits: `columnsMax`, `tablesMax`, `idsKeptMs`, `forgetIdsEveryMs`, `--quarantine-bytes`,
  * `--quarantine-days`, `ledgerMinutesKept`, `skewDaysKept`.
  */
-export { type DuckReader, type Plain, type RowSet } from './duckdb.ts';
+export type { DuckReader, Exact, Parameters, Plain, RowSet } from './duckdb.ts';
 export {
   type Account,
   type Cell,
@@ -38,6 +38,7 @@ export {
   type SeenId,
   skewBounds,
   type SkewCount,
+  type Still,
   type Store,
   type StoreBatch,
   type TableBatch,

@@ -54,6 +54,8 @@ export interface Lake {
   /** The most urgent thing to do. @param archiveAgeMs how old hot rows may be. */
   due(nowMs: number, archiveAgeMs: number): Chore | undefined;
   readonly size: LakeSize;
+  /** All that the catalog names; paths are below the folder. */
+  readonly files: readonly { readonly path: string; readonly bytes: number }[];
   /** Moves all rows that are hot now to files. @returns how many rows */
   archive(database: string, table: string, between: Between): Promise<number>;
   /** Makes one file of some of the same day. */

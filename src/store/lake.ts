@@ -111,6 +111,12 @@ export class DuckLake implements Lake {
     return { hotRows: hot, files: files.length, bytes: bytesOf(files) };
   }
 
+  get files(): readonly { readonly path: string; readonly bytes: number }[] {
+    return [...this.#parts.tables.values()].flatMap((table) => {
+      return table.files.map((file) => ({ path: filePath(table, file), bytes: file.bytes }));
+    });
+  }
+
   async archive(database: string, table: string, between: Between): Promise<number> {
     // What an earlier turn has sealed comes first.
     const before = await this.#archiveSealed(database, table, between);

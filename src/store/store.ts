@@ -22,10 +22,11 @@ import { type Kept, Parked } from './parked.ts';
 import type { Rows } from './rows.ts';
 import { parquetOf } from './staging.ts';
 import { receiptSql } from './receipts.ts';
+import { StillFiles } from './still.ts';
 import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot } from './tables.ts';
 import { writeCells } from './tables.ts';
 import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
-import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
+import type { Still, StoreBatch, TableBatch, TableStatus } from './types.ts';
 import { quoted, Relations, type StoredTable } from './views.ts';
 
 /**
@@ -104,6 +105,7 @@ class DuckStore implements Store {
   readonly #parts: Parts;
   readonly #tables: Map<string, StoredTable>;
   readonly #cursors: Map<number, number>;
+  readonly #still: StillFiles;
   #lake: DuckLake | undefined;
   #eraser: DuckEraser | undefined;
   #stagingCount = 0;
@@ -116,6 +118,8 @@ class DuckStore implements Store {
     this.books = new DuckBooks(parts.writer, parts.looker, parts.live, mustHaveRoom);
     this.#tables = parts.catalog.tables;
     this.#cursors = parts.catalog.cursors;
+    const checkpoint = () => orInvalid(() => this.#checkpoint());
+    this.#still = new StillFiles(parts.directory, checkpoint);
   }
 
   /** Once, before anything else. */
@@ -173,16 +177,17 @@ class DuckStore implements Store {
     await this.#settle();
   }
 
-  /** After a transaction. */
-  async #settle(): Promise<void> {
-    try {
+  still(): Promise<Still> {
+    return this.#still.hold();
+  }
+
+  /** After a transaction. It is committed: whoever tried it again would write it twice. */
+  #settle(): Promise<void> {
+    return orInvalid(async () => {
       // The engine syncs its files, not the folder that names them.
       await nodeDisk.syncDirectory(this.#parts.directory);
       await this.#checkpointIfDue();
-    } catch (error) {
-      // It is committed: whoever tried it again would write it twice.
-      throw fault('STORE_INVALID', { seen: messageOf(error) }, error);
-    }
+    });
   }
 
   /** A transaction that runs out of room on its way is worse than one that waits. */
@@ -194,17 +199,27 @@ class DuckStore implements Store {
     if (freeBytes < needed) throw fault('STORE_NO_ROOM', { seen: freeBytes, expected: needed });
   }
 
-  /** Moves the engine's log into its tables, when it is long and there is room for both. */
+  /** Moves the engine's log into its tables, when it is long. */
   async #checkpointIfDue(): Promise<void> {
+    if (this.#still.isHeld || (await this.#walBytes()) < limits.storeWalBytesMax) return;
+    await this.#checkpoint();
+  }
+
+  /** The same at once, if there is room for both. @returns whether it was done */
+  async #checkpoint(): Promise<boolean> {
     const { directory, writer } = this.#parts;
-    const wal = await stat(join(directory, `${fileName}.wal`)).catch(() => undefined);
-    if (!wal || wal.size < limits.storeWalBytesMax) return;
     const { freeBytes } = await nodeDisk.room(directory);
-    if (freeBytes < 2 * wal.size) return;
+    if (freeBytes < 2 * (await this.#walBytes())) return false;
     // While a query still reads what was dropped, the engine puts it off, and so do we.
     await writer.run('CHECKPOINT').catch((error: unknown) => {
       if (!messageOf(error).includes('Cannot CHECKPOINT')) throw error;
     });
+    return (await this.#walBytes()) === 0;
+  }
+
+  async #walBytes(): Promise<number> {
+    const path = join(this.#parts.directory, `${fileName}.wal`);
+    return (await stat(path).catch(() => undefined))?.size ?? 0;
   }
 
   /** Gives each table of a batch its number; a new one gets the next. */
@@ -430,7 +445,7 @@ class DuckStore implements Store {
   }
 
   reader(): Promise<DuckReader> {
-    return this.#parts.duck.reader(this.lake.lease());
+    return this.#parts.duck.reader(this.#parts.staging, this.lake.lease());
   }
 
   async close(): Promise<void> {
@@ -441,8 +456,18 @@ class DuckStore implements Store {
     checker.close();
     writer.close();
     duck.close();
+    await this.#still.close();
     await rm(this.#parts.staging, { recursive: true, force: true });
     lock.release();
+  }
+}
+
+/** @throws STORE_INVALID when the work fails */
+async function orInvalid<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw fault('STORE_INVALID', { seen: messageOf(error) }, error);
   }
 }
 

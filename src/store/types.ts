@@ -1,3 +1,4 @@
+import type { ReadableFile } from '../base/index.ts';
 import type { Receipt } from '../event/index.ts';
 import type { DuckReader } from './duckdb.ts';
 import type { Between, Eraser, Lake } from './lake-types.ts';
@@ -259,6 +260,19 @@ export interface Books {
   setWaiting(rows: readonly (Receipt & Account & { readonly events: number })[]): Promise<void>;
 }
 
+/** The store's own files at one moment. */
+export type Still = {
+  readonly files: readonly {
+    readonly name: string;
+    readonly file: ReadableFile;
+    /** What belongs to the moment; the file may grow. */
+    readonly bytes: number;
+  }[];
+  /** Whether that stays so until `end` when others write again; else only until they do. */
+  readonly lasts: boolean;
+  readonly end: () => Promise<void>;
+};
+
 /** The store, as a seam. */
 export interface Store {
   readonly parked: ParkedEvents;
@@ -321,6 +335,11 @@ export interface Store {
   ): Promise<readonly Found[]>;
   /** Bytes on disk. */
   size(): Promise<number>;
+  /**
+   * The files of the store, without the lake, to be copied. To be called `between` two loads.
+   * @throws STORE_INVALID: the store must be opened anew
+   */
+  still(): Promise<Still>;
   /** A connection for users' SQL. */
   reader(): Promise<DuckReader>;
   close(): Promise<void>;
