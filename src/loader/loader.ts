@@ -22,6 +22,7 @@ import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
 import { RawKeeper, type RawOptions } from './raw-keeper.ts';
+import { type ReloadAsked, Reloading, type ReloadReport } from './reloading.ts';
 import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
 import { Retyping } from './retyping.ts';
 import { type Position, Shard } from './shard.ts';
@@ -220,6 +221,16 @@ export class Loader {
       const retyping = new Retyping(column, type);
       await store.retype(database, table, column, retyping, between);
       return retyping.result();
+    });
+  }
+
+  /** Derives a table anew from the bytes of its events: see `Reloading`. */
+  async reload(asked: ReloadAsked, task = patient): Promise<ReloadReport> {
+    const { store } = this.#options;
+    const signal = AbortSignal.any([task.signal, this.archivist.stopping]);
+    return this.archivist.alone((between) => {
+      const parts = { store, raw: this.raw, shards: [...this.#shards.values()] };
+      return new Reloading(parts, asked, { ...task, signal }).run(between);
     });
   }
 

@@ -98,11 +98,11 @@ export class RawKeeper {
     return KeptRecords.open(raw ?? (await RawShard.open(disk, dataDirectory, shard, false)));
   }
 
-  /** The segments of a shard that were all received before a time are before this offset. */
+  /** Where a segment begins, of a shard; all in it that is before was received before a time. */
   offsetAt(shard: number, sinceMs: number): number {
     const segments = this.#raw.get(shard)?.segments ?? [];
     const before = segments.findLast(({ keptAtMs }) => keptAtMs <= sinceMs);
-    return before ? (segments.find(({ base }) => base > before.base)?.base ?? Infinity) : 0;
+    return segments.find(({ base }) => base > (before?.base ?? -1))?.base ?? before?.base ?? 0;
   }
 
   /**
