@@ -447,6 +447,18 @@ export const catalogue = {
     message: 'no room on the disk: {seen}',
     hint: 'Free room on the disk of the data directory, then start again.',
   },
+  NO_RAW: {
+    status: 409,
+    retryable: false,
+    message: 'no bytes of rows of {table} are kept that were received from {seen} on: {expected}',
+    hint: 'The bytes of events are kept after they were loaded by: millrace serve --raw-days DAYS',
+  },
+  RELOAD_DISTURBED: {
+    status: 409,
+    retryable: true,
+    message: '{table} was not reloaded, nothing is changed: rows came that cannot be derived',
+    hint: 'Events of quarantine may have become rows meanwhile. Try again.',
+  },
   BACKUP_PLACE: {
     status: 400,
     retryable: false,

@@ -131,6 +131,10 @@ export const limits = Object.freeze({
   dayOverMs: 60 * 60 * 1000,
   /** How often hot rows are looked at that may be too old to keep. */
   expireEveryMs: 60 * 60 * 1000,
+  /** Hot rows that a reload derives while loading waits. Beyond: they are moved to files before … */
+  reloadHotRowsMax: 20_000,
+  /** … so often at most. Beyond: RELOAD_DISTURBED. */
+  reloadRoundsMax: 20,
   /** Tables of one server. Beyond: the event goes to quarantine, reason `too_many_tables`. */
   tablesMax: 10_000,
   /** Length of a database's or a table's name, characters. Outside: 400. */

@@ -121,6 +121,11 @@ export function receivedAtMsAt(bytes: Buffer, at: number): number {
   return bytes.readUInt32LE(at + 4) + bytes.readUInt32LE(at + 8) * twoTo32;
 }
 
+/** Whether an event was erased: its bytes are zeros, and no body begins with one. */
+export function isErased(body: Buffer): boolean {
+  return body[0] === 0;
+}
+
 function lengthsAt(bytes: Buffer, at: number): number {
   return bytes.readUInt16LE(at + 1);
 }

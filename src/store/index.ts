@@ -63,5 +63,6 @@ export type {
   Predicate,
   Retention,
 } from './lake-types.ts';
+export type { Reload, Stretch } from './reload-types.ts';
 export { type CellValue, Rows, type Values } from './rows.ts';
 export { openStore } from './open.ts';

@@ -2,6 +2,7 @@ import type { ReadableFile } from '../base/index.ts';
 import type { Receipt } from '../event/index.ts';
 import type { DuckReader } from './duckdb.ts';
 import type { Between, Eraser, Lake } from './lake-types.ts';
+import type { Reload } from './reload-types.ts';
 import type { ColumnType, Rows } from './rows.ts';
 
 export type { ColumnType };
@@ -321,6 +322,11 @@ export interface Store {
     conversion: Conversion,
     between: Between,
   ): Promise<void>;
+  /**
+   * Begins to derive a table anew.
+   * @param isDry whether nothing is to be changed. @throws NO_SUCH_TABLE; as `commit`
+   */
+  reload(database: string, table: string, between: Between, isDry: boolean): Promise<Reload>;
   /**
    * Removes a table with its rows; what is in the log before the given offsets, by shard, will
    * not be rows of a new one. @throws as `commit`
