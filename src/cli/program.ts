@@ -11,6 +11,7 @@ import { openapiCommand } from './openapi.ts';
 import { quarantineCommand } from './quarantine.ts';
 import { queryCommand } from './query.ts';
 import { receiptCommand } from './receipt.ts';
+import { reloadCommand } from './reload.ts';
 import { color } from './render.ts';
 import { retentionCommand } from './retention.ts';
 import { serveCommand } from './serve.ts';
@@ -33,7 +34,14 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     );
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
-  const lake = [archiveCommand, retentionCommand, eraseCommand, backupCommand, restoreCommand];
+  const lake = [
+    archiveCommand,
+    retentionCommand,
+    eraseCommand,
+    reloadCommand,
+    backupCommand,
+    restoreCommand,
+  ];
   for (const command of [...commands, ...repair, ...lake, openapiCommand]) {
     program.addCommand(command);
   }
