@@ -66,7 +66,8 @@ const manyTables: Measurement = {
       const measured: Measured = {
         holds: max <= lagMsMax && after <= limits.dayFilesMax,
         text:
-          `lag ${seconds3[0]} s at most (p99 ${seconds3[1]}, p50 ${seconds3[2]}); ${count} tables, ` +
+          `lag ${seconds3[0]} s at most (p99 ${seconds3[1]}, p50 ${seconds3[2]}); ` +
+          `${count} tables, ` +
           `${grouped(perSecond)} events/s; files a table and day: ${before}, then ${after}`,
         figures: { lagMsMax: max, lagMsP99: p99, lagMsP50: p50, perSecond, before, after },
       };

@@ -1,9 +1,12 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { randomIds } from '../src/base/index.ts';
 import { typeOfMost } from '../src/loader/reloading.ts';
 import { type Member, parseReceipt, type Receipt } from '../src/event/index.ts';
-import { kept, Line, type RawParts, receivedAtMs } from './support/line.ts';
+import { importKey } from '../src/keys/index.ts';
+import type { Store } from '../src/store/index.ts';
+import { kept, Line, type RawParts, receivedAtMs, twin } from './support/line.ts';
 import { temporaryDirectory } from './support/server.ts';
 
 /* A table that is derived anew from the exact bytes of its events. */
@@ -201,6 +204,39 @@ describe('reload', () => {
     );
     expect(await line.rows('SELECT a FROM shop.other')).toEqual([[8]]);
     expect(await line.rows('SELECT body FROM millrace.quarantine')).toEqual([['{"a":4}']]);
+    await mustBeRight();
+  });
+
+  test('events that are adopted meanwhile, far back, are derived in another round', async () => {
+    await line.close();
+    const stranger = `1/${'0123456789'.repeat(4)}`;
+    let rounds = 0;
+    const wrap = (store: Store) =>
+      twin(store, {
+        reload: async (...asked) => {
+          const begun = await store.reload(...asked);
+          const finish = begun.finish.bind(begun);
+          begun.finish = async (...given) => {
+            rounds += 1;
+            if (rounds === 1) await adopted();
+            return finish(...given);
+          };
+          return begun;
+        },
+      });
+    line = await Line.open(directory.path, wrap, kept, { rawDays: 30, segmentBytes: 400 });
+    const adopted = async () => {
+      await importKey(line.data, stranger, { database: 'shop' }, randomIds, 0);
+      const rows = () => line.rows('SELECT count(*) FROM shop.orders');
+      await expect.poll(rows, { timeout: 20_000 }).toEqual([[13]]);
+    };
+    await line.append('{"v":"1","n":-1}', { key: stranger });
+    await append(Array.from({ length: 12 }, (_, n) => ({ v: n < 2 ? `${n}` : n, n })));
+    const report = await reload();
+    expect(rounds).toBe(2);
+    expect(report).toMatchObject({ derived: 12, kept: 0 });
+    const rows = await line.rows('SELECT v, n FROM shop.orders ORDER BY n');
+    expect(rows).toEqual([[1, -1], ...Array.from({ length: 12 }, (_, n) => [n, n])]);
     await mustBeRight();
   });
 

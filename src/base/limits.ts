@@ -131,7 +131,7 @@ export const limits = Object.freeze({
   dayOverMs: 60 * 60 * 1000,
   /** How often hot rows are looked at that may be too old to keep. */
   expireEveryMs: 60 * 60 * 1000,
-  /** Hot rows that a reload derives while loading waits. Beyond: they are moved to files before … */
+  /** Hot rows that a reload derives while loading waits. Beyond: they go to files before … */
   reloadHotRowsMax: 20_000,
   /** … so often at most. Beyond: RELOAD_DISTURBED. */
   reloadRoundsMax: 20,

@@ -1,4 +1,12 @@
-import { type Clock, type Disk, isFault, isNoRoom, limits, type Logger } from '../base/index.ts';
+import {
+  type Clock,
+  type Disk,
+  fault,
+  isFault,
+  isNoRoom,
+  limits,
+  type Logger,
+} from '../base/index.ts';
 import { messageOf, type Metrics, reserveBytes, segmentBytes, sleep } from '../base/index.ts';
 import { decodeSubmission, isErased, type Receipt, receivedAtMsAt } from '../event/index.ts';
 import { KeptRecords, rawDirectory, RawShard, type RawSegment } from '../log/index.ts';
@@ -41,6 +49,8 @@ export class RawKeeper {
   /** Whether segments are kept; undefined until that is known. */
   #isOn: boolean | undefined;
   #running: Promise<void> = Promise.resolve();
+  /** Resolves when it is known what there is. */
+  readonly #opened = Promise.withResolvers<void>();
   /** How many want the log to stay. */
   #holds = 0;
   /** Segments that go although they are not kept: `<shard>/<base>`. */
@@ -63,6 +73,7 @@ export class RawKeeper {
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#running;
+    this.#opened.resolve();
   }
 
   status(): RawStatus {
@@ -93,9 +104,10 @@ export class RawKeeper {
 
   /** What is kept of a shard, to be read; to be closed. */
   async records(shard: number): Promise<KeptRecords> {
+    await this.#opened.promise;
     const raw = this.#raw.get(shard);
-    const { disk, dataDirectory } = this.#parts;
-    return KeptRecords.open(raw ?? (await RawShard.open(disk, dataDirectory, shard, false)));
+    if (!raw) throw fault('LOG_CLOSED');
+    return KeptRecords.open(raw);
   }
 
   /** Where a segment begins, of a shard; all in it that is before was received before a time. */
@@ -111,6 +123,7 @@ export class RawKeeper {
    * @returns how many there were
    */
   async erase(receipts: Iterable<Receipt>): Promise<number> {
+    await this.#opened.promise;
     let count = 0;
     for (const [shard, meant] of Map.groupBy(receipts, (receipt) => receipt.shard)) {
       const offsets = new Set(meant.map(({ offset }) => offset));
@@ -155,6 +168,7 @@ export class RawKeeper {
       this.#raw.set(shard, await RawShard.open(disk, dataDirectory, shard, isOn));
     }
     this.#isOn = isOn;
+    this.#opened.resolve();
     const { bytes } = this.status();
     if (isOn || bytes === 0) return;
     const hint = 'they stay: remove the folder raw/ if they are not wanted any more';
