@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { limits } from '../src/base/index.ts';
@@ -158,6 +158,7 @@ test('what is erased is in no file of the store any more', async () => {
 test('what is kept raw is overwritten once its segment has left the log', async () => {
   await line.close();
   await directory.remove();
+  await mkdir(directory.path);
   line = await Line.open(directory.path, undefined, undefined, { rawDays: 30, segmentBytes: 400 });
   await append([{ n: 1, email: 'needle' }, { n: 2 }]);
   expect(await erase("email = 'needle'")).toMatchObject({ hot: 1, log: 1 });
