@@ -77,7 +77,7 @@ export const limits = Object.freeze({
   syncAgeMsMax: 10_000,
 
   /** Log bytes that one store transaction takes, all shards together. The rest waits. */
-  batchBytesMax: 48 * mib,
+  batchBytesMax: 16 * mib,
   /** What it takes at least, after failures have halved it; each success doubles it again. */
   batchBytesMin: 64 * kib,
   /** Memory that is kept from one batch for the next. Beyond: it is given back. */
