@@ -91,11 +91,9 @@ export async function openRooms(config: RoomsConfig, tools = toolsOf(config, 'co
   const keys = new KeyRing(dataDirectory, logger);
   const loader = Loader.open({ ...tools, ...config, store, readers, keys });
   for (const [shard, mark] of orphans) loader.durable(shard, mark);
-  const close = async () => {
-    await loader.close();
-    await store.close();
-  };
-  return { dataDirectory, store, loader, queries: new Queries(store, loader), orphans, close };
+  const close = () => loader.close().then(() => store.close());
+  const queries = new Queries({ ...tools, store, freshness: loader });
+  return { dataDirectory, store, loader, queries, orphans, close };
 }
 
 export type Rooms = Awaited<ReturnType<typeof openRooms>>;
@@ -113,8 +111,9 @@ function toolsOf(config: RoomsConfig, process: string) {
     metrics: new Metrics(process),
     /** Ends the process: its supervisor starts it anew, and recovery tells what is on disk. */
     onFatal: (error: unknown) => {
-      logger.error({ error: messageOf(error) }, 'what is on disk is not certain: starting anew');
-      globalThis.process.exit(70);
+      logger.error({ error: messageOf(error) }, 'this process must start anew');
+      // An exit would wait for threads of the pool, and a query may keep one.
+      globalThis.process.kill(globalThis.process.pid, 'SIGKILL');
     },
   };
 }

@@ -288,7 +288,9 @@ describe('the audit', () => {
         commit: (batch) =>
           store.commit({
             ...batch,
-            tables: batch.tables.map((table) => ({ ...table, lines: table.lines.slice(1) })),
+            tables: batch.tables.map((table) => {
+              return { ...table, rows: table.rows.slice(1, table.rows.count) };
+            }),
           }),
       });
     });

@@ -6,7 +6,7 @@ import { fault, randomIds } from '../src/base/index.ts';
 import { fingerprintOf } from '../src/event/index.ts';
 import { createKey, type KeyEntry, listKeys, revokeKey } from '../src/keys/index.ts';
 import { shardDirectory } from '../src/log/index.ts';
-import { openStore, type Store } from '../src/store/index.ts';
+import { openStore, type Store, type TableBatch } from '../src/store/index.ts';
 import { kept, Line, openLoader, openLog, receivedAtMs, twin } from './support/line.ts';
 import { temporaryDirectory } from './support/server.ts';
 
@@ -331,13 +331,14 @@ describe('loading', () => {
   });
 });
 
-/** A store whose engine fails on lines that hold a word. */
+/** A store whose engine fails on rows that hold a word. */
 function poisoned(store: Store, word: string): Store {
-  const isIn = (lines: readonly string[]) => lines.some((text) => text.includes(word));
+  const isIn = ({ rows }: TableBatch) => {
+    return rows.cells().some((cells) => cells.some((cell) => String(cell).includes(word)));
+  };
   return twin(store, {
-    commit: (batch) =>
-      batch.tables.some(({ lines }) => isIn(lines)) ? failed() : store.commit(batch),
-    accepts: (batch) => (isIn(batch.lines) ? Promise.resolve(false) : store.accepts(batch)),
+    commit: (batch) => (batch.tables.some(isIn) ? failed() : store.commit(batch)),
+    accepts: (batch) => (isIn(batch) ? Promise.resolve(false) : store.accepts(batch)),
   });
 }
 

@@ -22,9 +22,10 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   edge: ['base', 'event', 'log', 'keys', 'wire'],
   loader: ['base', 'event', 'log', 'store', 'keys'],
   query: ['base', 'event', 'store'],
+  backup: ['base', 'log', 'store', 'loader'],
   supervise: ['base'],
-  admin: ['base', 'event', 'query', 'store', 'loader', 'keys', 'supervise'],
-  cli: ['base', 'event', 'keys', 'api', 'admin', 'supervise', 'app.ts', 'config.ts'],
+  admin: ['base', 'event', 'query', 'store', 'loader', 'keys', 'backup', 'supervise'],
+  cli: ['base', 'event', 'keys', 'api', 'admin', 'backup', 'supervise', 'app.ts', 'config.ts'],
   'config.ts': ['base'],
   'app.ts': [
     'base',
@@ -53,6 +54,7 @@ const homeOf: Readonly<Record<string, string>> = {
   'ua-parser-js': 'src/event/user-agent.ts',
   selfsigned: 'src/cli/certificate.ts',
   yaml: 'src/api/pages.ts',
+  'apache-arrow': 'src/query/arrow.ts',
 };
 
 const linesMax = 500;

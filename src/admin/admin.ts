@@ -16,6 +16,7 @@ import type { Loader } from '../loader/index.ts';
 import { formats, type Queries } from '../query/index.ts';
 import type { Store } from '../store/index.ts';
 import type { EdgeReport } from '../supervise/index.ts';
+import { marksOf } from './operation.ts';
 import { operations, watermarkHeaders } from './operations.ts';
 import { readiness } from './readiness.ts';
 import { logBytes, readStatus, type Status } from './status.ts';
@@ -36,17 +37,25 @@ export type AdminOptions = {
   readonly askEdges: () => Promise<readonly EdgeReport[]>;
 };
 
+const parameter = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 const querySchema = z.strictObject({
   sql: z.string(),
+  /** By position, or by name. */
+  parameters: z.union([z.array(parameter), z.record(z.string(), parameter)]).optional(),
   format: z.enum(formats).default('json'),
   /** A receipt: the query waits until its events are in the tables. */
   after: z.string().optional(),
+  timeoutMs: z.int().min(1).max(limits.queryTimeoutMsMax).optional(),
+  rowsMax: z.int().min(0).max(limits.queryRowsMax).optional(),
+  bytesMax: z.int().min(0).max(limits.queryBytesMax).optional(),
 });
 const ndjson = 'application/x-ndjson';
 const contentTypes = {
   json: 'application/json',
   ndjson,
   csv: 'text/csv; charset=utf-8',
+  arrow: 'application/vnd.apache.arrow.stream',
+  parquet: 'application/vnd.apache.parquet',
   rows: ndjson,
 };
 
@@ -113,19 +122,24 @@ export class Admin {
       await this.#flush();
       return { status: 'flushed' };
     });
-    this.#server.post('/query', async (request, reply) => {
-      const asked = querySchema.safeParse(request.body);
-      if (!asked.success) {
-        const seen = asked.error.issues.map(({ path, message }) => [...path, message].join(': '));
-        throw fault('BAD_REQUEST', { seen: seen.join('; ') });
-      }
-      const { sql, format, after } = asked.data;
-      const gone = leaving(reply);
-      const query = await queries.run(sql, format, { after, gone: gone.signal });
-      const pieces = Readable.from(query.pieces(), { objectMode: false });
-      const headers = watermarkHeaders(query.watermark);
-      return reply.headers(headers).type(contentTypes[format]).send(pieces);
-    });
+    this.#server.post('/query', (request, reply) => this.#query(request, reply));
+    this.#server.get('/queries', () => queries.list());
+    this.#server.get('/queries/:id', ({ params }) => queries.report(idIn(params)));
+    this.#server.delete('/queries/:id', ({ params }) => queries.cancel(idIn(params)));
+  }
+
+  async #query(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    const read = querySchema.safeParse(request.body);
+    if (!read.success) {
+      const seen = read.error.issues.map(({ path, message }) => [...path, message].join(': '));
+      throw fault('BAD_REQUEST', { seen: seen.join('; ') });
+    }
+    const { after, ...asked } = read.data;
+    const gone = leaving(reply).signal;
+    const query = await this.#options.queries.run(asked, { after, gone });
+    const headers = { ...watermarkHeaders(query.watermark), 'x-millrace-query-id': query.id };
+    const pieces = Readable.from(query.pieces(), { objectMode: false });
+    return reply.headers(headers).type(contentTypes[asked.format]).send(pieces);
   }
 
   /** Waits until all edges have answered, then until their events are loaded. */
@@ -133,16 +147,10 @@ export class Admin {
     const stop = new AbortController();
     const timeout = sleep(limits.flushTimeoutMs, stop.signal).then(() => 'late' as const);
     const work = async () => {
-      for (;;) {
-        const reports = await this.#options.askEdges();
-        if (reports.length >= this.#options.edges) {
-          const marks = reports.map(({ shard, mark }) => [shard, mark] as const);
-          await this.#options.loader.flush(new Map(marks));
-          return 'done' as const;
-        }
-        await sleep(100, stop.signal);
-        if (stop.signal.aborted) return 'late' as const;
-      }
+      const marks = await marksOf(this.#options, stop.signal);
+      if (marks === undefined) return 'late' as const;
+      await this.#options.loader.flush(marks);
+      return 'done' as const;
     };
     const outcome = await Promise.race([work(), timeout]);
     stop.abort();
@@ -161,6 +169,10 @@ export class Admin {
     }
     return undefined;
   }
+}
+
+function idIn(params: unknown): string {
+  return (params as { readonly id: string }).id;
 }
 
 /** Aborts when whoever asked has left, or has the answer. */

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { fault, type Task } from '../base/index.ts';
 import type { ErasureReport } from '../loader/index.ts';
 import type { Retention } from '../store/index.ts';
-import { marksOf, operation, tableSchema, word, type Workplace } from './operation.ts';
+import { marksNow, operation, tableSchema, word, type Workplace } from './operation.ts';
 
 const secondsMax = 100 * 366 * 86_400;
 
@@ -34,10 +34,10 @@ export const lakeOperations = {
 async function archive(
   place: Workplace,
   { database, table }: { readonly database?: string | undefined; table?: string | undefined },
-  { progress, signal }: Task,
+  task: Task,
 ): Promise<{ readonly tables: number; readonly rows: number }> {
   const { store, loader } = place;
-  await loader.flush(await marksOf(place));
+  await loader.flush(await marksNow(place, task));
   const all = (await store.tables()).map((one) => ({ database: one.database, table: one.table }));
   const chosen = all.filter((one) => {
     return [undefined, one.database].includes(database) && [undefined, one.table].includes(table);
@@ -47,10 +47,10 @@ async function archive(
   }
   let [tables, rows] = [0, 0];
   for (const one of chosen) {
-    if (signal.aborted) break;
+    if (task.signal.aborted) break;
     rows += await loader.archivist.archive(one);
     tables += 1;
-    progress({ done: tables, total: chosen.length, unit: 'tables' });
+    task.progress({ done: tables, total: chosen.length, unit: 'tables' });
   }
   return { tables, rows };
 }
@@ -61,6 +61,6 @@ async function erase(
   { where, dryRun, ...table }: { database: string; table: string; where: string; dryRun: boolean },
   task: Task,
 ): Promise<ErasureReport> {
-  await place.loader.flush(await marksOf(place));
+  await place.loader.flush(await marksNow(place, task));
   return place.loader.erasing.erase(table, where, dryRun, task);
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { fault, type Mark, patient, type Task } from '../base/index.ts';
+import { fault, limits, type Mark, patient, sleep, type Task } from '../base/index.ts';
 import type { Loader } from '../loader/index.ts';
 import type { Store } from '../store/index.ts';
 import type { EdgeReport } from '../supervise/index.ts';
@@ -9,6 +9,8 @@ export type Workplace = {
   readonly dataDirectory: string;
   readonly store: Store;
   readonly loader: Loader;
+  /** How many edges there are. */
+  readonly edges: number;
   readonly askEdges: () => Promise<readonly EdgeReport[]>;
 };
 
@@ -29,7 +31,30 @@ export function operation<S extends z.ZodType, R>(
   };
 }
 
-/** By shard: what its edge has acknowledged by now. */
-export async function marksOf({ askEdges }: Workplace): Promise<ReadonlyMap<number, Mark>> {
-  return new Map((await askEdges()).map(({ shard, mark }): [number, Mark] => [shard, mark]));
+/**
+ * How far every edge is now, after those that did not answer at once.
+ * @returns undefined when it is not known before the signal
+ */
+export async function marksOf(
+  { edges, askEdges }: Pick<Workplace, 'edges' | 'askEdges'>,
+  stop: AbortSignal,
+): Promise<ReadonlyMap<number, Mark> | undefined> {
+  while (!stop.aborted) {
+    const reports = await askEdges();
+    if (reports.length >= edges) return new Map(reports.map(({ shard, mark }) => [shard, mark]));
+    await sleep(100, stop);
+  }
+  return undefined;
+}
+
+/** The same, or an error. @throws FLUSH_TIMEOUT */
+export async function marksNow(
+  place: Pick<Workplace, 'edges' | 'askEdges'>,
+  { signal }: Pick<Task, 'signal'> = patient,
+): Promise<ReadonlyMap<number, Mark>> {
+  const late = AbortSignal.timeout(limits.flushTimeoutMs);
+  const marks = await marksOf(place, AbortSignal.any([late, signal]));
+  signal.throwIfAborted();
+  if (marks) return marks;
+  throw fault('FLUSH_TIMEOUT', { seen: limits.flushTimeoutMs / 1000 });
 }

@@ -4,8 +4,9 @@ import { columnName, type Member, membersOf, parseReceipt } from '../event/index
 import { listKeys } from '../keys/index.ts';
 import type { ColumnStatus, KeyUsage, ParkedFilter } from '../store/index.ts';
 import type { Found, QuarantineRow, Retyped } from '../store/index.ts';
+import { backupOperation } from './backup.ts';
 import { lakeOperations } from './lake.ts';
-import { marksOf, operation, tableSchema, word, type Workplace } from './operation.ts';
+import { marksNow, operation, tableSchema, word, type Workplace } from './operation.ts';
 
 const time = z.iso.datetime({ offset: true });
 const filterSchema = z.strictObject({
@@ -63,6 +64,7 @@ export const operations = {
   ),
   'tables/drop': operation(tableSchema, dropTable),
   ...lakeOperations,
+  backup: backupOperation,
   'keys/clocks': operation(z.strictObject({}), ({ store }) => store.books.skew()),
   'keys/usage': operation(z.strictObject({}), ({ store }): Promise<readonly KeyUsage[]> => {
     return store.books.keyUsage(systemClock.nowMs());
@@ -162,7 +164,7 @@ async function dropTable(
   place: Workplace,
   { database, table }: { readonly database: string; readonly table: string },
 ): Promise<{ readonly dropped: string }> {
-  await place.loader.dropTable(database, table, await marksOf(place));
+  await place.loader.dropTable(database, table, await marksNow(place));
   return { dropped: `${database}.${table}` };
 }
 

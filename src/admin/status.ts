@@ -18,6 +18,9 @@ export type Status = {
   readonly disk: {
     readonly logBytes: number;
     readonly storeBytes: number;
+    /** Parquet files. */
+    readonly lakeBytes: number;
+    readonly lakeFiles: number;
     readonly freeBytes: number;
   };
   /** Acknowledged and on disk, not yet queryable. */
@@ -30,6 +33,8 @@ export type Status = {
     readonly failing: boolean;
   };
   readonly tables: readonly TableStatus[];
+  /** Files of tables that are not there: queries of these tables fail. */
+  readonly missingFiles: readonly string[];
   readonly quarantinedEvents: number;
   /** By how much the books are wrong, as last checked: 0 when every event is where it must be. */
   readonly ledger: Remainder;
@@ -61,6 +66,8 @@ export async function readStatus(
     disk: {
       logBytes: await logBytes(dataDirectory),
       storeBytes: await store.size(),
+      lakeBytes: store.lake.size.bytes,
+      lakeFiles: store.lake.size.files,
       freeBytes: bavail * bsize,
     },
     waiting: {
@@ -70,6 +77,7 @@ export async function readStatus(
       failing,
     },
     tables: await store.tables(),
+    missingFiles: store.lake.missing,
     quarantinedEvents: await store.parked.count(),
     ledger: remainder,
     completeTo: completeTo(loader.watermark().toMs),

@@ -149,7 +149,7 @@ export async function writeFileAtomic(path: string, text: string): Promise<void>
     await file.close();
   }
   await keepOwner(path, temporary);
-  await rename(temporary, path);
+  await nodeDisk.rename(temporary, path);
   await nodeDisk.syncDirectory(join(path, '..'));
 }
 

@@ -279,7 +279,7 @@ export const catalogue = {
     status: 400,
     retryable: false,
     message: '{seen}',
-    hint: 'POST /query takes {"sql": "…", "format": "json"} as application/json.',
+    hint: 'POST /query takes {"sql": "…", "format": "json"} as application/json; see docs.',
   },
   BAD_KEYS_FILE: {
     status: 500,
@@ -355,7 +355,31 @@ export const catalogue = {
     status: 408,
     retryable: true,
     message: 'the query took longer than {seen} s and was cancelled',
-    hint: 'Narrow it, for example with WHERE time >= …',
+    hint: 'Narrow it, for example with WHERE time >= …, or give it more time: --timeout',
+  },
+  QUERY_TOO_LONG: {
+    status: 413,
+    retryable: false,
+    message: 'the answer has more than {expected} {unit}: the query was ended',
+    hint: 'Ask for less: aggregate, or narrow it, for example with WHERE time >= …',
+  },
+  QUERY_MEMORY: {
+    status: 507,
+    retryable: false,
+    message: 'the query needs more memory, or more room to spill to, than queries have',
+    hint: 'Narrow it, for example with WHERE time >= …, or aggregate in fewer groups.',
+  },
+  QUERY_CANCELLED: {
+    status: 409,
+    retryable: false,
+    message: 'the query was cancelled',
+    hint: 'Somebody ended it: millrace queries cancel.',
+  },
+  NO_SUCH_QUERY: {
+    status: 404,
+    retryable: false,
+    message: 'no query {seen} is running, nor ended lately',
+    hint: 'Those that run: millrace queries list',
   },
   QUERY_BUSY: {
     status: 503,
@@ -423,6 +447,42 @@ export const catalogue = {
     message: 'no room on the disk: {seen}',
     hint: 'Free room on the disk of the data directory, then start again.',
   },
+  BACKUP_PLACE: {
+    status: 400,
+    retryable: false,
+    message: 'no backup can be made there: {seen}',
+    hint: 'Name a folder that is empty or holds a backup, outside of the data directory.',
+  },
+  BACKUP_BUSY: {
+    status: 409,
+    retryable: true,
+    message: 'another backup is being made: {seen}',
+    hint: 'Try again when it has ended.',
+  },
+  BACKUP_FAILED: {
+    status: 500,
+    retryable: true,
+    message: 'the backup was not made: {seen}',
+    hint: 'The one that the folder had before is whole.',
+  },
+  BACKUP_DAMAGED: {
+    status: 500,
+    retryable: false,
+    message: 'the backup is damaged: {seen}',
+    hint: 'It is not restored. Make another one in another folder: millrace backup DIR',
+  },
+  NO_BACKUP: {
+    status: 404,
+    retryable: false,
+    message: 'there is no finished backup in {seen}',
+    hint: 'Make one: millrace backup DIR',
+  },
+  RESTORE_PLACE: {
+    status: 400,
+    retryable: false,
+    message: 'no backup can be restored there: {seen}',
+    hint: 'Name a folder that is not there yet: millrace restore DIR --data NEW',
+  },
   STORE_INVALID: {
     status: 500,
     retryable: true,
@@ -432,49 +492,3 @@ export const catalogue = {
 } as const satisfies Record<string, Entry>;
 
 export type FaultCode = keyof typeof catalogue;
-
-/** A fault of the catalogue. `message` is for the sender, `hint` for the operator. */
-export class MillraceError extends Error {
-  readonly code: FaultCode;
-  readonly status: number;
-  readonly retryable: boolean;
-  readonly hint: string;
-  /** What the message was filled with. */
-  readonly values: Readonly<Record<string, string | number>>;
-
-  constructor(code: FaultCode, values: Readonly<Record<string, string | number>>, cause?: unknown) {
-    super(fill(catalogue[code].message, values), cause === undefined ? undefined : { cause });
-    this.name = 'MillraceError';
-    this.code = code;
-    this.values = values;
-    this.status = catalogue[code].status;
-    this.retryable = catalogue[code].retryable;
-    this.hint = fill(catalogue[code].hint, values);
-  }
-}
-
-/** Makes a fault: `throw fault('LOG_FULL')`. `values` fill the entry's `{names}`. */
-export function fault(
-  code: FaultCode,
-  values: Readonly<Record<string, string | number>> = {},
-  cause?: unknown,
-): MillraceError {
-  return new MillraceError(code, values, cause);
-}
-
-/** Whether `error` is the fault `code`. */
-export function isFault(error: unknown, code: FaultCode): error is MillraceError {
-  return error instanceof MillraceError && error.code === code;
-}
-
-/** The text of anything that was thrown. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function fill(template: string, values: Readonly<Record<string, string | number>>): string {
-  return template.replace(/\{(\w+)\}/g, (whole, name: string) => {
-    const value = values[name];
-    return value === undefined ? whole : String(value);
-  });
-}

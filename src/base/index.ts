@@ -18,7 +18,8 @@ export {
   type ReadableFile,
   writeFileAtomic,
 } from './disk.ts';
-export { catalogue, fault, isFault, type FaultCode, MillraceError, messageOf } from './errors.ts';
+export { catalogue, type FaultCode } from './errors.ts';
+export { fault, isFault, MillraceError, messageOf } from './fault.ts';
 export { randomIds, type Ids } from './ids.ts';
 export { limits, reserveBytes, segmentBytes } from './limits.ts';
 export { DirectoryLock } from './lock.ts';

@@ -80,16 +80,18 @@ export const limits = Object.freeze({
   batchBytesMax: 16 * mib,
   /** What it takes at least, after failures have halved it; each success doubles it again. */
   batchBytesMin: 64 * kib,
+  /** Memory that is kept from one batch for the next. Beyond: it is given back. */
+  spareBytesMax: 64 * mib,
   /** Rest between two transactions while nobody waits for a flush. */
   loadEveryMs: 50,
   /** Wait before a failed load is tried again: doubled each time up to this. */
   loadRetryMsMax: 5_000,
-  /** What queries may spill to disk. Beyond: the query fails. */
-  storeSpillBytesMax: 1024 * mib,
+  /** What queries and compaction may spill to disk. Beyond: they fail. */
+  storeSpillBytesMax: 4096 * mib,
   /** Arrays and objects within each other in a JSON column. Beyond: `_rescued_data`. */
   nestingMax: 500,
   /** Memory that the SQL engine takes before it spills to disk. */
-  storeMemoryBytesMax: 2048 * mib,
+  storeMemoryBytesMax: 1024 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
   storeWalBytesMax: 16 * mib,
   /** Free room that a transaction leaves, or 1/16 of a small disk. Below: tried again later. */
@@ -111,6 +113,8 @@ export const limits = Object.freeze({
   hotBytesMax: 512 * mib,
   /** Files that one archive makes. Rows of further days share one. */
   archiveDaysMax: 366,
+  /** How long files that the catalog did not name at a start are kept aside. Beyond: removed. */
+  orphansKeptMs: 7 * 24 * 60 * 60 * 1000,
   /** A file that compaction makes is no longer than this, nor made of more rows. */
   fileBytesMax: 192 * mib,
   fileRowsMax: 4_000_000,
@@ -175,12 +179,31 @@ export const limits = Object.freeze({
   alarmEveryMs: 60_000,
   /** How often an edge looks for changes of keys.json. */
   keysRefreshEveryMs: 1_000,
-  /** Time of one query. Beyond: it is cancelled, QUERY_TIMEOUT. */
+  /** Time of one query that asks for none. Beyond: it is cancelled, QUERY_TIMEOUT. */
   queryTimeoutMs: 60_000,
+  /** Time that a query may ask for. Beyond: 400. */
+  queryTimeoutMsMax: 60 * 60 * 1000,
+  /** Rows and bytes of one answer; a query may ask for less. Beyond: QUERY_TOO_LONG. */
+  queryRowsMax: 1_000_000_000,
+  queryBytesMax: 64 * 1024 * mib,
+  /** Bytes of an answer that are held back, so that an early error is an HTTP status. */
+  queryHeldBytes: 64 * kib,
   /** Queries at once. Beyond: QUERY_BUSY, retryable. */
   queriesMax: 10,
-  /** Length of one SQL text. Beyond: 413. */
+  /** Memory that queries hold and the engine cannot spill. Beyond: one ends, QUERY_MEMORY. */
+  queryMemoryBytesMax: 640 * mib,
+  /** Memory of the store's process while queries run. Beyond: it is started anew. */
+  storeProcessBytesMax: 6 * 1024 * mib,
+  /** How often that is looked at. */
+  queryWatchEveryMs: 100,
+  /** How long a query may go on that was told to end. Beyond: the process is started anew. */
+  queryStuckMs: 60_000,
+  /** Queries that have ended and are still told of by their id. Beyond: the oldest is forgotten. */
+  queriesEndedKept: 100,
+  /** Length of one SQL text, its parameters included. Beyond: 413. */
   sqlBytesMax: mib,
+  /** Expressions, tables and the like in one SQL text, constants aside. Beyond: QUERY_REFUSED. */
+  sqlPartsMax: 10_000,
   /** How long `flush` waits. Beyond: FLUSH_TIMEOUT, retryable. */
   flushTimeoutMs: 120_000,
 

@@ -1,5 +1,5 @@
 import { DatabaseSync } from 'node:sqlite';
-import { fault } from './errors.ts';
+import { fault } from './fault.ts';
 import { sleep } from './sleep.ts';
 
 const retryEveryMs = 20;

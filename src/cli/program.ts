@@ -2,12 +2,15 @@ import { Command } from 'commander';
 import { fault, isNoRoom, MillraceError, messageOf } from '../base/index.ts';
 import { invocation, version } from '../config.ts';
 import { archiveCommand } from './archive.ts';
+import { backupCommand, restoreCommand } from './backup.ts';
 import { columnsCommand } from './columns.ts';
 import { eraseCommand } from './erase.ts';
+import { exportCommand } from './export.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
 import { openapiCommand } from './openapi.ts';
 import { quarantineCommand } from './quarantine.ts';
+import { queriesCommand } from './queries.ts';
 import { queryCommand } from './query.ts';
 import { receiptCommand } from './receipt.ts';
 import { color } from './render.ts';
@@ -21,6 +24,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const program = new Command('millrace')
     .description('The fast, durable channel from an HTTP POST to a SQL table.')
     .version(version())
+    // An option belongs to the command before it, also where `backup` and `backup verify` have it.
+    .enablePositionalOptions()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, 'millrace:')) })
     .addHelpText(
       'after',
@@ -31,10 +36,12 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
         `  ${invocation()} query "SELECT * FROM demo.events"`,
     );
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
+  const asking = [queriesCommand, exportCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
-  const lake = [archiveCommand, retentionCommand, eraseCommand];
-  for (const command of [...commands, ...repair, ...lake, openapiCommand])
+  const lake = [archiveCommand, retentionCommand, eraseCommand, backupCommand, restoreCommand];
+  for (const command of [...commands, ...asking, ...repair, ...lake, openapiCommand]) {
     program.addCommand(command);
+  }
   try {
     await program.parseAsync([...argv]);
   } catch (error) {

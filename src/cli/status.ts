@@ -64,6 +64,7 @@ function draw(status: Shown): string {
       : 'no server is running',
     `data        ${status.dataDirectory}`,
     `on disk     log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, ` +
+      `lake ${bytes(disk.lakeBytes)} in ${count(disk.lakeFiles, 'file')}, ` +
       `free ${bytes(disk.freeBytes)}`,
     `waiting     ${waiting.events === undefined ? '' : `${count(waiting.events, 'event')}, `}` +
       `${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
@@ -78,6 +79,7 @@ function draw(status: Shown): string {
   const full = status.edges.filter(({ hasRoom }) => !hasRoom);
   if (full.length > 0)
     lines.push(color('red', 'the disk has no room: events are refused with 503'));
+  for (const path of status.missingFiles) lines.push(color('red', `missing     lake/${path}`));
   if (tables.length === 0) return lines.join('\n');
   const rows = tables.map(({ database, table: name, rows: filled, columns }) => [
     `${database}.${name}`,

@@ -35,9 +35,11 @@ import { receiptText } from './receipt.ts';
  */
 const single = 1;
 const many = 2;
+const fingerprintAt = 12;
 const fixedBytes = 44;
 const groupBytes = 6;
 const lengthBytes = 4;
+const twoTo32 = 2 ** 32;
 
 /** An event of a record, and where it stands in it: no two of a record stand at the same place. */
 export type Placed = { readonly at: number; readonly postback: Postback };
@@ -69,6 +71,62 @@ export function receiptOf(
 export function decodeSubmission(bytes: Buffer): readonly Placed[] {
   assert(bytes[0] === single || bytes[0] === many, 'an envelope of a known version');
   return bytes[0] === single ? [decodeSingle(bytes)] : decodeMany(bytes);
+}
+
+/**
+ * The head of a record of version 1, in the bytes of many records: what its event has in common
+ * with others, so that nothing of it need be read again for each. Reading is by `decodeSubmission`.
+ */
+export class SingleHead {
+  /** From the key's fingerprint to the end of the names. */
+  readonly #bytes: Buffer;
+  readonly #lengths: number;
+
+  /** @param at where a record of version 1 begins. */
+  constructor(bytes: Buffer, at: number) {
+    this.#lengths = lengthsAt(bytes, at);
+    this.#bytes = Buffer.from(bytes.subarray(at + fingerprintAt, bodyStartAt(bytes, at)));
+  }
+
+  /** Whether the record at a place is of version 1. */
+  static isAt(bytes: Buffer, at: number): boolean {
+    return bytes[at] === single;
+  }
+
+  /** The same for all records whose heads differ in nothing but the time of receipt. */
+  static textAt(bytes: Buffer, at: number): string {
+    const names = bytes.toString('latin1', at + fingerprintAt, bodyStartAt(bytes, at));
+    return `${lengthsAt(bytes, at)} ${names}`;
+  }
+
+  /** Whether the record of version 1 at a place has this head, whatever its time of receipt. */
+  isHeadAt(bytes: Buffer, at: number): boolean {
+    if (lengthsAt(bytes, at) !== this.#lengths) return false;
+    const head = this.#bytes;
+    const from = at + fingerprintAt;
+    for (let index = 0; index < head.length; index += 1) {
+      if (head[index] !== bytes[from + index]) return false;
+    }
+    return true;
+  }
+
+  /** Where the body begins, from the beginning of a record with this head. */
+  get bodyAt(): number {
+    return fingerprintAt + this.#bytes.length;
+  }
+}
+
+/** The time of receipt in the record of version 1 at a place, ms since the epoch. */
+export function receivedAtMsAt(bytes: Buffer, at: number): number {
+  return bytes.readUInt32LE(at + 4) + bytes.readUInt32LE(at + 8) * twoTo32;
+}
+
+function lengthsAt(bytes: Buffer, at: number): number {
+  return bytes.readUInt16LE(at + 1);
+}
+
+function bodyStartAt(bytes: Buffer, at: number): number {
+  return at + fixedBytes + (bytes[at + 1] ?? 0) + (bytes[at + 2] ?? 0);
 }
 
 function encodeSingle(submission: Submission, { database, table }: Group, body: Buffer): Buffer {
@@ -150,12 +208,12 @@ function writeFixed(bytes: Buffer, { receivedAtMs, fingerprint, groups }: Submis
     assert(database.length <= 255 && table.length <= 255, 'a name has its limit');
   }
   bytes.writeBigUInt64LE(BigInt(receivedAtMs), 4);
-  bytes.set(fingerprint, 12);
+  bytes.set(fingerprint, fingerprintAt);
 }
 
 function readFixed(bytes: Buffer): Pick<Submission, 'receivedAtMs' | 'fingerprint'> {
   return {
     receivedAtMs: Number(bytes.readBigUInt64LE(4)),
-    fingerprint: bytes.subarray(12, fixedBytes),
+    fingerprint: bytes.subarray(fingerprintAt, fixedBytes),
   };
 }

@@ -15,12 +15,14 @@
  * Limits: `nameLengthMin`, `nameLengthMax`, `columnNameBytesMax`.
  */
 export { decodeSubmission, encodeSubmission, type Placed, receiptOf } from './envelope.ts';
+export { receivedAtMsAt, SingleHead } from './envelope.ts';
 export { elementsOf, type Member, membersOf } from './members.ts';
 export { checkDatabase, checkTable, columnName } from './names.ts';
 export { type Context, type Dialect, type Group } from './postback.ts';
 export { type Postback, type Submission } from './postback.ts';
 export { fingerprintOf } from './key.ts';
 export { offsetBits, offsetDigits, parseReceipt, type Receipt } from './receipt.ts';
-export { receiptNumber, receiptText } from './receipt.ts';
+export { receiptHigh, receiptLow, receiptNumber, receiptText } from './receipt.ts';
 export { addsAddress, type EventRecord, givenUuid, mayAsk, placeholders } from './record.ts';
 export { readRecord, replaces, type TimeSource } from './record.ts';
+export { recordTime, secondsIn, secondsOf } from './time.ts';

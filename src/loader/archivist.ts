@@ -1,10 +1,13 @@
-import { type Clock, isFault, limits, type Logger, messageOf, sleep } from '../base/index.ts';
+import { type Clock, isFault, limits, type Logger, messageOf } from '../base/index.ts';
+import { type Metrics, sleep } from '../base/index.ts';
 import type { Between, Chore, Store } from '../store/index.ts';
+import { upkeepMetrics } from './metrics.ts';
 
 type Parts = {
   readonly store: Store;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   /** How old hot rows may be; undefined: nothing happens by itself. */
   readonly archiveMinutes: number | undefined;
   /** Percent of the time that compaction may take. */
@@ -22,14 +25,21 @@ export class Archivist {
   readonly #stop = new AbortController();
   #last: Promise<unknown> = Promise.resolve();
   #running: Promise<void> = Promise.resolve();
+  readonly #metrics: ReturnType<typeof upkeepMetrics>;
   /** Said once, not every second. */
   #failure = '';
 
   constructor(parts: Parts) {
     this.#parts = parts;
+    this.#metrics = upkeepMetrics(parts.metrics, parts.store.lake);
   }
 
   start(): void {
+    const { store, logger } = this.#parts;
+    const { missing, setAside } = store.lake;
+    const hint = 'put them back, from a backup or another disk; see: millrace status';
+    if (missing.length > 0) logger.error({ missing, hint }, 'files of the lake are not there');
+    if (setAside > 0) logger.warn({ setAside }, 'files that no table names are in lake/.orphans');
     if (this.#parts.archiveMinutes !== undefined) this.#running = this.#run();
   }
 
@@ -77,10 +87,12 @@ export class Archivist {
       const isDone = chore ? await this.alone((between) => this.#do(chore, between)) : also();
       const ms = Math.round(performance.now() - startedAt);
       if (chore) logger.debug({ what, ms }, 'upkeep');
+      if (chore) this.#metrics.done.inc({ kind: chore.kind });
       this.#failure = '';
       return await isDone;
     } catch (error) {
       if (this.#stop.signal.aborted) return false;
+      this.#metrics.failures.inc();
       const seen = `${what}: ${messageOf(error)}`;
       if (seen !== this.#failure) logger.error({ error: seen }, 'upkeep fails; it is tried again');
       this.#failure = seen;

@@ -1,24 +1,36 @@
 import { limits } from '../base/index.ts';
-import { type Context, decodeSubmission, type Dialect } from '../event/index.ts';
-import { type EventRecord, type Postback, readRecord } from '../event/index.ts';
+import { type Context, decodeSubmission, type Dialect, receivedAtMsAt } from '../event/index.ts';
+import { type EventRecord, type Postback, readRecord, type Receipt } from '../event/index.ts';
+import { SingleHead } from '../event/index.ts';
 import { type KeyRing, mayWrite, stateOf } from '../keys/index.ts';
-import type { ReadRecord } from '../log/index.ts';
+import type { Records } from '../log/index.ts';
 import type { EventId, QuarantineReason, QuarantineRow, Store } from '../store/index.ts';
 import type { Account, StoreBatch, TableBatch } from '../store/index.ts';
 import { digestOf, eventId, idText } from './ids.ts';
+import { Lane } from './lane.ts';
 import { type Source, TablePlan } from './plan.ts';
-import type { Counted } from './shard.ts';
+import { Counted } from './shard.ts';
 import { minuteOf, type Outcome, Tally } from './tally.ts';
 
 /** An event on its way; with an `id` it may be a repeat. */
 type Draft = { readonly source: Source; readonly record: EventRecord; readonly id?: EventId };
+
+/** Records that were read from a shard of the log. */
+export type Part = { readonly shard: number; readonly records: Records };
+
+/** By how much the `td_record_time` of an event was off. */
+type Skew = {
+  readonly receivedAtMs: number;
+  readonly keyId: string;
+  readonly seconds: number;
+};
 
 const none: ReadonlySet<number> = new Set();
 
 /** Events on their way into one transaction: rows by table, and what goes to quarantine. */
 export class Batch {
   /** The records of the log, by shard. */
-  readonly counted = new Map<number, Counted[]>();
+  readonly counted = new Map<number, Counted>();
   readonly #store: Store;
   readonly #keys: KeyRing;
   readonly #nowMs: number;
@@ -28,7 +40,11 @@ export class Batch {
   readonly #staying: QuarantineRow[] = [];
   readonly #released: QuarantineRow[] = [];
   readonly #faults: unknown[] = [];
-  readonly #skews: { readonly source: Source; readonly seconds: number }[] = [];
+  readonly #skews: Skew[] = [];
+  #parts: readonly Part[] = [];
+  /** By what their records have in common; of the shard that is read. */
+  readonly #lanes = new Map<string, Lane>();
+  #lane: Lane | undefined;
   /** Digests of the events whose ids were seen, in the store and in this batch. */
   readonly #seen = new Map<string, bigint>();
   /** Whether no event that is older waits elsewhere, so that ids may be forgotten. */
@@ -67,52 +83,160 @@ export class Batch {
     return this.#faults;
   }
 
-  /** Adds what was read from the log; asks the store which ids it knows. */
-  async add(parts: readonly { shard: number; records: readonly ReadRecord[] }[]): Promise<void> {
-    const sources: Source[] = [];
-    for (const { shard, records } of parts) {
-      const counted = this.counted.get(shard) ?? [];
+  /** Adds what was read from the log, once for each batch; asks the store which ids it knows. */
+  async add(parts: readonly Part[]): Promise<void> {
+    this.#parts = parts;
+    // Events that may have ids, by record; of those of version 1 there are none.
+    const apart: (readonly Draft[])[] = [];
+    for (const part of parts) {
+      const { shard, records } = part;
+      const counted = this.counted.get(shard) ?? new Counted();
       this.counted.set(shard, counted);
-      for (const { offset, record } of records) {
-        const events = decodeSubmission(record);
-        counted.push({ offset, events: events.length });
-        for (const { at, postback } of events) {
-          const { keyId, refusal } = judge(this.#keys, postback);
-          sources.push({ shard, offset: offset + at, postback, keyId, refusal });
+      for (let index = 0; index < records.length; index += 1) {
+        let events = 1;
+        if (!SingleHead.isAt(records.bytes, records.startAt(index))) {
+          const sources = this.#sourcesOf(part, index);
+          events = sources.length;
+          apart.push(sources.flatMap((source) => this.#draft(source) ?? []));
+        }
+        counted.add(records.offsetAt(index), events);
+      }
+    }
+    await this.#learn(apart.flat());
+    let taken = 0;
+    for (const part of parts) {
+      const { records } = part;
+      this.#lane = undefined;
+      for (let index = 0; index < records.length; index += 1) {
+        if (SingleHead.isAt(records.bytes, records.startAt(index))) this.#addSingle(part, index);
+        else {
+          for (const draft of apart[taken] ?? []) this.#settle(draft);
+          taken += 1;
         }
       }
     }
-    await this.#addAll(sources);
+  }
+
+  /** Adds a record of version 1: on the fast way, if that can be. */
+  #addSingle(part: Part, index: number): void {
+    if (this.#addPlain(part, index)) return;
+    for (const source of this.#sourcesOf(part, index)) {
+      const draft = this.#draft(source);
+      if (draft) this.#settle(draft);
+    }
+  }
+
+  #addPlain(part: Part, index: number): boolean {
+    const { shard, records } = part;
+    const { bytes } = records;
+    const [at, to, offset] = [
+      records.startAt(index),
+      records.endAt(index),
+      records.offsetAt(index),
+    ];
+    const receivedAtMs = receivedAtMsAt(bytes, at);
+    const lane = this.#laneAt(part, index);
+    if (!lane.isOpen(offset, receivedAtMs)) return false;
+    const plan = (lane.plan ??= this.#lanePlan(lane));
+    const from = at + lane.head.bodyAt;
+    try {
+      if (!plan?.addPlain(shard, offset, receivedAtMs, bytes, from, to)) return false;
+    } catch (error) {
+      this.#faults.push(error);
+      return false;
+    }
+    lane.count(receivedAtMs);
+    this.#see(receivedAtMs);
+    const skewSeconds = plan.plainSkewSeconds(receivedAtMs);
+    if (skewSeconds !== undefined) this.#addSkew(receivedAtMs, lane.rules.keyId, skewSeconds);
+    return true;
+  }
+
+  #laneAt(part: Part, index: number): Lane {
+    const { bytes } = part.records;
+    const at = part.records.startAt(index);
+    if (this.#lane?.head.isHeadAt(bytes, at)) return this.#lane;
+    const name = `${part.shard} ${SingleHead.textAt(bytes, at)}`;
+    let lane = this.#lanes.get(name);
+    if (!lane) this.#lanes.set(name, (lane = this.#newLane(part, index)));
+    return (this.#lane = lane);
+  }
+
+  #newLane(part: Part, index: number): Lane {
+    const { bytes } = part.records;
+    const at = part.records.startAt(index);
+    const [source] = this.#sourcesOf(part, index);
+    const {
+      postback: { database, table, fingerprint },
+      keyId,
+      refusal,
+    } = source!;
+    const key = this.#keys.find(fingerprint.toString('hex'));
+    const expiresAtMs = key?.expiresAt === undefined ? Infinity : Date.parse(key.expiresAt);
+    return new Lane(bytes, at, {
+      database,
+      table,
+      keyId,
+      fromOffset: this.#store.droppedBefore(database, table, part.shard),
+      untilMs: refusal === undefined ? expiresAtMs : 0,
+    });
+  }
+
+  #lanePlan({ rules }: Lane): TablePlan | undefined {
+    const plan = this.#planOf(rules);
+    return plan instanceof TablePlan ? plan : undefined;
+  }
+
+  /** The events of a record, and what their keys let them be. */
+  #sourcesOf({ shard, records }: Part, index: number): readonly Source[] {
+    const offset = records.offsetAt(index);
+    return decodeSubmission(records.recordAt(index)).map(({ at, postback }) => {
+      return { shard, offset: offset + at, postback, ...judge(this.#keys, postback) };
+    });
+  }
+
+  /** The event of a record of version 1 that was read. */
+  #sourceAt({ shard, offset }: Receipt): Source {
+    for (const part of this.#parts.filter((other) => other.shard === shard)) {
+      for (let index = 0; index < part.records.length; index += 1) {
+        const [source] =
+          part.records.offsetAt(index) === offset ? this.#sourcesOf(part, index) : [];
+        if (source) return source;
+      }
+    }
+    throw new Error('assertion failed: a row has a record');
   }
 
   /** Adds events that are in quarantine, as if they came now: to be rows, or to stay. */
   async addParked(rows: readonly QuarantineRow[]): Promise<void> {
-    await this.#addAll(
-      rows.map((parked) => {
-        const { shard, offset } = parked;
-        const postback = postbackOf(parked);
-        return { shard, offset, postback, ...judge(this.#keys, postback), parked };
-      }),
-    );
+    const drafts = rows.flatMap((parked) => {
+      const { shard, offset } = parked;
+      const postback = postbackOf(parked);
+      const source = { shard, offset, postback, ...judge(this.#keys, postback), parked };
+      return this.#draft(source) ?? [];
+    });
+    await this.#learn(drafts);
+    for (const draft of drafts) this.#settle(draft);
   }
 
-  async #addAll(sources: readonly Source[]): Promise<void> {
-    const drafts = sources.flatMap((source) => this.#draft(source) ?? []);
+  /** Asks the store which ids it knows. */
+  async #learn(drafts: readonly Draft[]): Promise<void> {
     const ids = drafts.flatMap(({ id }) => (id ? [id] : []));
     for (const seen of await this.#store.seen(ids)) this.#seen.set(idText(seen), seen.digest);
-    for (const draft of drafts) {
-      const { source } = draft;
-      const reason = this.#attempt(() => this.#addRow(draft));
-      if (reason !== undefined) this.#park(source, reason);
-      else if (source.parked) this.#released.push(source.parked);
-    }
+  }
+
+  /** Makes a row of an event, or parks it. */
+  #settle(draft: Draft): void {
+    const { source } = draft;
+    const reason = this.#attempt(() => this.#addRow(draft));
+    if (reason !== undefined) this.#park(source, reason);
+    else if (source.parked) this.#released.push(source.parked);
   }
 
   /** Reads one event, unless its place is in quarantine. */
   #draft(source: Source): Draft | undefined {
     const { postback } = source;
-    this.#events += 1;
-    this.#oldestReceivedAtMs = Math.min(this.#oldestReceivedAtMs, postback.receivedAtMs);
+    this.#see(postback.receivedAtMs);
     let draft: Draft | undefined;
     const reason =
       source.refusal ??
@@ -123,6 +247,15 @@ export class Batch {
       });
     if (reason !== undefined) this.#park(source, reason);
     return draft;
+  }
+
+  #see(receivedAtMs: number): void {
+    this.#events += 1;
+    if (receivedAtMs < this.#oldestReceivedAtMs) this.#oldestReceivedAtMs = receivedAtMs;
+  }
+
+  #addSkew(receivedAtMs: number, keyId: string, seconds: number): void {
+    this.#skews.push({ receivedAtMs, keyId, seconds });
   }
 
   #idOf(postback: Postback, { id }: EventRecord): Pick<Draft, 'id'> {
@@ -172,11 +305,11 @@ export class Batch {
     plan.add(source, record, id && { ...id, digest });
     if (id) this.#seen.set(idText(id), digest);
     const { skewSeconds } = record;
-    if (skewSeconds !== undefined) this.#skews.push({ source, seconds: skewSeconds });
+    if (skewSeconds !== undefined) this.#addSkew(postback.receivedAtMs, source.keyId, skewSeconds);
     return undefined;
   }
 
-  #planOf({ database, table }: Postback): TablePlan | QuarantineReason {
+  #planOf({ database, table }: Pick<Postback, 'database' | 'table'>): TablePlan | QuarantineReason {
     const name = `${database}.${table}`;
     let plan = this.#plans.get(name);
     if (plan) return plan;
@@ -216,9 +349,10 @@ export class Batch {
     const tables: TableBatch[] = [];
     const quarantine: QuarantineRow[] = [];
     const book = (source: Source, outcome: Outcome) => tally.add(accountOf(source), outcome);
-    for (const { source, seconds } of this.#skews) {
-      tally.addSkew(source.postback.receivedAtMs, source.keyId, seconds);
+    for (const { receivedAtMs, keyId, seconds } of this.#skews) {
+      tally.addSkew(receivedAtMs, keyId, seconds);
     }
+    for (const lane of this.#lanes.values()) lane.book(tally);
     for (const { source, reason } of this.#parked) {
       quarantine.push(this.#quarantineRow(source, reason));
     }
@@ -226,9 +360,11 @@ export class Batch {
       const leaveOut = poison.get(plan) ?? none;
       tables.push(plan.batch(leaveOut));
       for (const source of plan.repeats) book(source, 'deduplicated');
-      for (const [index, source] of plan.sources.entries()) {
-        if (leaveOut.has(index)) quarantine.push(this.#quarantineRow(source, 'unloadable'));
-        else book(source, 'committed');
+      for (const source of plan.sources.values()) book(source, 'committed');
+      for (const row of leaveOut) {
+        const source = plan.sources.get(row) ?? this.#sourceAt(plan.receiptOf(row));
+        tally.add(accountOf(source), 'committed', -1);
+        quarantine.push(this.#quarantineRow(source, 'unloadable'));
       }
     }
     for (const { account } of quarantine) tally.add(account, 'quarantined');
@@ -239,13 +375,19 @@ export class Batch {
     return { tables, quarantine, released, ledger, skew, cursors, forgetBeforeMs };
   }
 
+  /** Gives its memory to the next one, when all is done. */
+  release(): void {
+    for (const plan of this.#plans.values()) plan.release();
+  }
+
   /** The rows that cannot be read, by halving. */
   async #poisonIn(batch: TableBatch, first: number): Promise<readonly number[]> {
-    if (batch.lines.length === 0 || (await this.#store.accepts(batch))) return [];
-    if (batch.lines.length === 1) return [first];
-    const half = Math.ceil(batch.lines.length / 2);
-    const left = { ...batch, lines: batch.lines.slice(0, half) };
-    const right = { ...batch, lines: batch.lines.slice(half) };
+    const { count } = batch.rows;
+    if (count === 0 || (await this.#store.accepts(batch))) return [];
+    if (count === 1) return [first];
+    const half = Math.ceil(count / 2);
+    const left = { ...batch, rows: batch.rows.slice(0, half) };
+    const right = { ...batch, rows: batch.rows.slice(half, count) };
     return [...(await this.#poisonIn(left, first)), ...(await this.#poisonIn(right, first + half))];
   }
 

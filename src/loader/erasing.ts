@@ -135,7 +135,7 @@ export class Erasing {
       try {
         for (let at = Math.min(beside.firstOffset, cursor); at < cursor; ) {
           const { records, next } = await beside.read(at, cursor, limits.batchBytesMax);
-          const candidates = records.flatMap(({ offset, record }) => {
+          const candidates = [...records].flatMap(({ offset, record }) => {
             return decodeSubmission(record).flatMap(({ at: inside, postback }) => {
               const isMeant = postback.database === database && postback.table === table;
               const receipt = { shard, offset: offset + inside };

@@ -11,20 +11,21 @@ import { assert, messageOf, type Metrics, patient, sleep } from '../base/index.t
 import type { Watermark } from '../base/index.ts';
 import { receiptText } from '../event/index.ts';
 import type { KeyRing } from '../keys/index.ts';
-import type { Damage, LogReader, ReadRecord } from '../log/index.ts';
+import type { Damage, LogReader } from '../log/index.ts';
 import type { ColumnType, Found, ParkedFilter, Retyped, Store } from '../store/index.ts';
 import type { QuarantineRow, StoreBatch } from '../store/index.ts';
 import { AuthAlarm } from './alarm.ts';
 import { Archivist } from './archivist.ts';
-import { Batch } from './batch.ts';
+import { Batch, type Part } from './batch.ts';
 import { Erasing } from './erasing.ts';
 import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
 import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
 import { Retyping } from './retyping.ts';
-import { Shard } from './shard.ts';
+import { type Position, Shard } from './shard.ts';
 import type { LoaderStatus } from './status.ts';
+import { type Waiter, Waiters } from './waiters.ts';
 import { waitingIn } from './waiting.ts';
 import { Webhook } from './webhook.ts';
 
@@ -46,15 +47,6 @@ export type LoaderOptions = {
   readonly onFatal: (error: unknown) => void;
 };
 
-type Waiter = {
-  /** Whether loading takes no rest until then. */
-  readonly isUrgent: boolean;
-  /** By shard: resolves when all before is in the store. */
-  readonly targets: ReadonlyMap<number, number>;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-};
-
 /** Moves records from the log into the store until it is closed. */
 export class Loader {
   readonly #options: LoaderOptions;
@@ -67,7 +59,7 @@ export class Loader {
   readonly erasing: Erasing;
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
-  #waiters: Waiter[] = [];
+  readonly #waiters: Waiters;
   readonly #jobs: (() => Promise<void>)[] = [];
   #behindSinceMs: number | undefined;
   #failures = 0;
@@ -75,6 +67,8 @@ export class Loader {
   #running: Promise<void> = Promise.resolve();
   #showing: Promise<void> = Promise.resolve();
   #isClosing = false;
+  /** Who needs segments that are loaded. */
+  #keeping = 0;
 
   private constructor(options: LoaderOptions) {
     this.#options = options;
@@ -84,6 +78,7 @@ export class Loader {
       return [shard, new Shard(shard, reader, cursor)];
     });
     this.#shards = new Map(shards);
+    this.#waiters = new Waiters(this.#shards);
     const webhook = new Webhook(options.alarmWebhook, logger);
     this.#alarm = new AuthAlarm(logger, webhook);
     this.#metrics = loaderMetrics(options.metrics, () => this.status());
@@ -151,7 +146,7 @@ export class Loader {
       const late = setTimeout(() => end(false), waitMs);
       const end = (isThere: boolean) => {
         clearTimeout(late);
-        this.#waiters = this.#waiters.filter((other) => other !== waiter);
+        this.#waiters.forget(waiter);
         resolve(isThere);
       };
       this.#wait(waiter);
@@ -159,8 +154,7 @@ export class Loader {
   }
 
   #wait(waiter: Waiter): void {
-    this.#waiters.push(waiter);
-    this.#answerWaiters();
+    this.#waiters.add(waiter);
     this.#wake();
   }
 
@@ -292,7 +286,7 @@ export class Loader {
     shard.isHalted = true;
     const hint = 'stop the server and put the right log folder back; its events are on disk';
     this.#options.logger.error({ shard: shard.shard, why, hint }, 'a shard is not loaded any more');
-    this.#answerWaiters();
+    this.#waiters.answer();
   }
 
   status(): LoaderStatus {
@@ -365,7 +359,7 @@ export class Loader {
         await sleep(waitMs, this.#stop.signal);
         continue;
       }
-      const isUrgent = this.#waiters.some((waiter) => waiter.isUrgent) || this.#jobs.length > 0;
+      const isUrgent = this.#waiters.isAnyUrgent || this.#jobs.length > 0;
       if (!isUrgent) await sleep(limits.loadEveryMs, this.#stop.signal);
     }
   }
@@ -398,17 +392,38 @@ export class Loader {
     const startedAt = performance.now();
     const written = await this.#commit(batch, cursors);
     this.#behindSinceMs = this.#isBehind() ? batch.oldestReceivedAtMs : undefined;
-    this.#answerWaiters();
+    this.#waiters.answer();
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
+    batch.release();
+    if (this.#keeping > 0) return;
     for (const { reader, cursor } of this.#shards.values()) await reader.drop(cursor);
+  }
+
+  /** What is in the log now stays there until the returned function is called. */
+  keepLog(): () => void {
+    this.#keeping += 1;
+    return () => {
+      this.#keeping -= 1;
+    };
+  }
+
+  /**
+   * How far each shard is: committed, and on disk.
+   * @throws LOG_DAMAGED when one cannot be loaded any more
+   */
+  positions(): readonly Position[] {
+    return [...this.#shards.values()].map(({ shard, cursor, durable, isHalted }) => {
+      if (isHalted) throw fault('LOG_DAMAGED', { seen: `shard ${shard} cannot be loaded` });
+      return { shard, cursor, durable };
+    });
   }
 
   /** Fills a batch from all shards; returns the cursors that belong to it. */
   async #read(batch: Batch): Promise<ReadonlyMap<number, number>> {
     const cursors = new Map<number, number>();
-    const parts: { readonly shard: number; readonly records: readonly ReadRecord[] }[] = [];
+    const parts: Part[] = [];
     const bytesMax = Math.max(limits.batchBytesMin, this.#batchBytes / this.#shards.size);
     for (const { shard, reader, cursor, durable } of this.#shards.values()) {
       let at = cursor;
@@ -442,7 +457,7 @@ export class Loader {
       await store.commit(healed);
     }
     for (const [shard, next] of cursors) {
-      this.#shards.get(shard)?.committed(next, batch.counted.get(shard) ?? []);
+      this.#shards.get(shard)?.committed(next, batch.counted.get(shard));
     }
     return written;
   }
@@ -459,20 +474,5 @@ export class Loader {
       this.#metrics.damagedBytes.inc(to - from);
       this.#options.logger.error({ shard, from, to, reason }, 'damage in the log; it is skipped');
     }
-  }
-
-  #answerWaiters(): void {
-    const waiting: Waiter[] = [];
-    for (const waiter of this.#waiters) {
-      const shards = [...waiter.targets].map(([shard, offset]) => {
-        const known = this.#shards.get(shard);
-        return { isHalted: known?.isHalted ?? true, cursor: known?.cursor ?? 0, offset };
-      });
-      if (shards.some(({ isHalted }) => isHalted)) {
-        waiter.reject(fault('LOG_DAMAGED', { seen: 'a shard of the log cannot be loaded' }));
-      } else if (shards.every(({ cursor, offset }) => cursor >= offset)) waiter.resolve();
-      else waiting.push(waiter);
-    }
-    this.#waiters = waiting;
   }
 }

@@ -1,5 +1,5 @@
 import type { Metrics } from '../base/index.ts';
-import type { StoreBatch } from '../store/index.ts';
+import type { Lake, StoreBatch } from '../store/index.ts';
 import type { Batch } from './batch.ts';
 import type { LoaderStatus } from './status.ts';
 
@@ -62,7 +62,7 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
         quarantined.inc({ reason });
         if (reason === 'unknown_key') unknownKey.inc();
       }
-      const tableRows = written.tables.reduce((sum, { lines }) => sum + lines.length, 0);
+      const tableRows = written.tables.reduce((sum, table) => sum + table.rows.count, 0);
       const repeats = written.tables.reduce((sum, { duplicates }) => sum + duplicates, 0);
       deduplicated.inc(repeats);
       unsettled += batch.events - tableRows - repeats - written.quarantine.length;
@@ -99,4 +99,15 @@ function lagMetrics(metrics: Metrics, status: () => LoaderStatus): void {
   metrics.gauge('millrace_wal_segments', 'Segments on disk.', () =>
     status().shards.reduce((sum, { segments }) => sum + segments, 0),
   );
+}
+
+/** What is counted of files. */
+export function upkeepMetrics(metrics: Metrics, lake: Lake) {
+  metrics.gauge('millrace_lake_files', 'Parquet files.', () => lake.size.files);
+  metrics.gauge('millrace_lake_bytes', 'Bytes of Parquet files.', () => lake.size.bytes);
+  metrics.gauge('millrace_hot_rows', 'Rows that are not in files yet.', () => lake.size.hotRows);
+  return {
+    done: metrics.counter('millrace_upkeep_total', 'Archives, compactions, expiries.', ['kind']),
+    failures: metrics.counter('millrace_upkeep_failures_total', 'Those that failed.'),
+  };
 }

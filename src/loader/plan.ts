@@ -1,9 +1,11 @@
 import { limits } from '../base/index.ts';
 import { columnName, type EventRecord, type Member, type Postback } from '../event/index.ts';
-import { receiptNumber } from '../event/index.ts';
-import type { Column, SeenId, TableBatch } from '../store/index.ts';
+import { offsetBits, type Receipt, receiptHigh, receiptLow } from '../event/index.ts';
+import { type Column, Rows, type SeenId, type TableBatch } from '../store/index.ts';
 import type { QuarantineReason, QuarantineRow, TableSchema } from '../store/index.ts';
+import { type ColumnDraft, put } from './drafts.ts';
 import { fit, typeOf } from './fit.ts';
+import { Scanner } from './scanner.ts';
 
 /** An event and where it stands in the log. */
 export type Source = {
@@ -28,33 +30,35 @@ export type Place =
     }
   | { readonly kind: 'rescued'; readonly why: string };
 
-type Draft = { column: Column; filledByRow: number };
-
 /** Columns that are ours in every table: a sender's value of that name is rescued. */
 const ownColumns = new Set(['time', '_rescued_data', '_receipt']);
 
-/** Lines and schema of one table while a batch is made. Pure: nothing happens until commit. */
+/** Rows and schema of one table while a batch is made. Pure: nothing happens until commit. */
 export class TablePlan {
-  /** The events behind `lines`, one by one. */
-  readonly sources: Source[] = [];
+  /** The events behind rows, by row; of those that `addPlain` took there is none. */
+  readonly sources = new Map<number, Source>();
   /** Repeats of events, which are counted only. */
   readonly repeats: Source[] = [];
   readonly #before: TableSchema;
   readonly #nowMs: number;
   /** Whether the event that is added makes no columns. */
   #isTooNew = false;
-  readonly #columns: Map<string, Draft>;
-  readonly #lines: string[] = [];
+  readonly #columns: Map<string, ColumnDraft>;
+  readonly #rows = new Rows();
+  readonly #receipts = this.#rows.column('_receipt', 'BIGINT');
+  readonly #times = this.#rows.column('time', 'BIGINT');
+  readonly #scanner: Scanner;
   readonly #rescued = new Map<string, number>();
-  /** By line. */
+  /** By row. */
   readonly #ids = new Map<number, SeenId>();
 
   constructor(before: TableSchema, nowMs = 0) {
     this.#before = before;
     this.#nowMs = nowMs;
     this.#columns = new Map(
-      [...before.columns].map(([name, column]) => [name, { column, filledByRow: -1 }]),
+      [...before.columns].map(([name, column]) => [name, { column, values: undefined }]),
     );
+    this.#scanner = new Scanner(this.#rows, this.#columns);
   }
 
   /**
@@ -68,25 +72,87 @@ export class TablePlan {
     seen?: Omit<SeenId, 'receivedAtMs'>,
     explain?: (member: Member, place: Place) => void,
   ): void {
+    try {
+      this.#add(source, record, seen, explain);
+    } catch (error) {
+      this.#rows.undoRow();
+      throw error;
+    }
+  }
+
+  #add(
+    source: Source,
+    record: EventRecord,
+    seen: Omit<SeenId, 'receivedAtMs'> | undefined,
+    explain: ((member: Member, place: Place) => void) | undefined,
+  ): void {
     const { postback, shard, offset } = source;
     this.#isTooNew = this.#bringsTooMany(record.members);
-    let line = `{"_receipt":${receiptNumber(shard, offset)},"time":${record.time}`;
+    const row = this.#rows.count;
+    this.#receipts.addInteger(row, receiptLow(offset), receiptHigh(shard, offset));
+    this.#times.addSafeInteger(row, record.time);
     let rescued = '';
     for (const member of record.members) {
       if (member.kind === 'null') continue;
       const name = columnName(member.key);
       const place = this.#place(name, member);
       explain?.(member, place);
-      if (place.kind === 'column') line += `,"${name}":${place.text}`;
-      else rescued += `${rescued && ','}${JSON.stringify(member.key)}:${member.text}`;
+      if (place.kind === 'rescued')
+        rescued += `${rescued && ','}${JSON.stringify(member.key)}:${member.text}`;
     }
-    if (rescued) line += `,"_rescued_data":${JSON.stringify(`{${rescued}}`)}`;
-    this.#lines.push(`${line}}`);
-    this.sources.push(source);
+    if (rescued) this.#rows.column('_rescued_data', 'VARCHAR').add(row, `{${rescued}}`);
+    this.#rows.endRow();
+    this.sources.set(row, source);
     if (!seen) return;
     // The repeats of an event that waited in quarantine may come only now.
     const receivedAtMs = source.parked ? this.#nowMs : postback.receivedAtMs;
-    this.#ids.set(this.#lines.length - 1, { ...seen, receivedAtMs });
+    this.#ids.set(row, { ...seen, receivedAtMs });
+  }
+
+  /**
+   * Adds an event of the dialect `postback` with nothing beside it, as `add` would, from its bytes,
+   * if that is easy.
+   * @param from where its body begins in `bytes`, before `to`.
+   * @returns whether it did.
+   */
+  addPlain(
+    shard: number,
+    offset: number,
+    receivedAtMs: number,
+    bytes: Buffer,
+    from: number,
+    to: number,
+  ): boolean {
+    let isAdded = false;
+    try {
+      isAdded = this.#scanner.add(bytes, from, to, receivedAtMs);
+    } finally {
+      if (!isAdded) this.#rows.undoRow();
+    }
+    if (!isAdded) return false;
+    const row = this.#rows.count;
+    this.#receipts.addInteger(row, receiptLow(offset), receiptHigh(shard, offset));
+    this.#rows.endRow();
+    return true;
+  }
+
+  /** By how many seconds `td_record_time` of the event that was added last was off, if it was. */
+  plainSkewSeconds(receivedAtMs: number): number | undefined {
+    return this.#scanner.skewSeconds(receivedAtMs);
+  }
+
+  /** Where the event of a row stands in the log. */
+  receiptOf(row: number): Receipt {
+    const receipt = this.#receipts.cells(this.#rows.count)[row] as bigint;
+    return {
+      shard: Number(receipt >> offsetBits),
+      offset: Number(BigInt.asUintN(Number(offsetBits), receipt)),
+    };
+  }
+
+  /** Gives the memory of the rows to others, when they are stored or will not be. */
+  release(): void {
+    this.#rows.release();
   }
 
   addDuplicate(source: Source): void {
@@ -95,11 +161,12 @@ export class TablePlan {
 
   /** The batch; without the rows at `leaveOut`. */
   batch(leaveOut: ReadonlySet<number> = new Set()): TableBatch {
+    const rows = this.#rows;
     return {
       database: this.#before.database,
       table: this.#before.table,
       columns: new Map([...this.#columns].map(([name, { column }]) => [name, column])),
-      lines: this.#lines.filter((_, index) => !leaveOut.has(index)),
+      rows: leaveOut.size === 0 ? rows : rows.slice(0, rows.count, leaveOut),
       rescued: this.#rescued,
       duplicates: this.repeats.length,
       ids: [...this.#ids].flatMap(([index, id]) => (leaveOut.has(index) ? [] : [id])),
@@ -110,16 +177,15 @@ export class TablePlan {
     const known = this.#columns.get(name);
     const draft = known ?? this.#newColumn(name, member);
     if (typeof draft === 'string') return { kind: 'rescued', why: draft };
-    const row = this.#lines.length;
+    const row = this.#rows.count;
     const fitted = fit(member, draft.column);
-    if (draft.filledByRow === row || fitted.kind === 'misfit') {
+    if (draft.values?.lastRow === row || fitted.kind === 'misfit') {
       this.#rescued.set(name, (this.#rescued.get(name) ?? 0) + 1);
-      const isSecond = draft.filledByRow === row;
+      const isSecond = draft.values?.lastRow === row;
       const why = isSecond ? 'a second value for the column' : `does not fit ${draft.column.type}`;
       return { kind: 'rescued', why };
     }
-    if (fitted.column) draft.column = { ...draft.column, ...fitted.column };
-    draft.filledByRow = row;
+    put(this.#rows, draft, fitted);
     return { kind: 'column', column: draft.column, isNew: !known, text: fitted.text };
   }
 
@@ -128,7 +194,7 @@ export class TablePlan {
    * every row from now on. The first event of a table may be as wide as a table may be.
    */
   #bringsTooMany(members: readonly Member[]): boolean {
-    const isFirst = this.#before.columns.size === 0 && this.#lines.length === 0;
+    const isFirst = this.#before.columns.size === 0 && this.#rows.count === 0;
     if (isFirst || members.length <= limits.newColumnsMax) return false;
     const names = new Set(members.map(({ key }) => columnName(key)));
     const news = [...names].filter((name) => !this.#columns.has(name));
@@ -136,14 +202,14 @@ export class TablePlan {
   }
 
   /** A new column, or why there is none. */
-  #newColumn(name: string, member: Member): Draft | string {
+  #newColumn(name: string, member: Member): ColumnDraft | string {
     if (member.kind === 'null') return 'null makes no column';
     if (ownColumns.has(name)) return 'the column is the server’s own';
     if (this.#isTooNew) return 'the event brings more new columns than one may';
     if (this.#columns.size >= limits.columnsMax) return 'the table has all the columns it may have';
     if (name.length > limits.columnNameBytesMax) return 'the name is too long';
     const column = { name, type: typeOf(member.kind), exactAsDouble: true };
-    const draft = { column, filledByRow: -1 };
+    const draft = { column, values: undefined };
     this.#columns.set(name, draft);
     return draft;
   }

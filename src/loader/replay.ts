@@ -19,8 +19,8 @@ export function emptyReport(): ReplayReport {
 /** Adds what a batch came to. */
 export function reportInto(report: ReplayReport, batch: Batch, written: StoreBatch): void {
   report.events += batch.events;
-  for (const { lines, duplicates } of written.tables) {
-    report.rows += lines.length;
+  for (const { rows, duplicates } of written.tables) {
+    report.rows += rows.count;
     report.repeats += duplicates;
   }
   for (const { reason } of [...written.quarantine, ...batch.staying]) {

@@ -2,13 +2,19 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Mark } from '../base/index.ts';
 import type { LogReader } from '../log/index.ts';
-import { type Counted, Shard } from './shard.ts';
+import { Counted, Shard } from './shard.ts';
 
 const reader = {} as LogReader;
 const mark = (offset: number, events: number, begin = 80, atMs = offset): Mark => {
   return { offset, events, begin, atMs };
 };
-const record = (offset: number, events = 1): Counted => ({ offset, events });
+type Read = { readonly offset: number; readonly events: number };
+const record = (offset: number, events = 1): Read => ({ offset, events });
+const counted = (...records: readonly Read[]): Counted => {
+  const all = new Counted();
+  for (const { offset, events } of records) all.add(offset, events);
+  return all;
+};
 
 describe('a shard', () => {
   test('agrees with its writer when every event was read', () => {
@@ -17,9 +23,9 @@ describe('a shard', () => {
     shard.hear(mark(200, 3));
     shard.hear(mark(300, 4));
     expect([shard.waitingEvents, shard.completeToMs]).toEqual([4, 80]);
-    shard.committed(250, [record(80, 2), record(140), record(200)]);
+    shard.committed(250, counted(record(80, 2), record(140), record(200)));
     expect([shard.waitingEvents, shard.completeToMs]).toEqual([0, 200]);
-    shard.committed(300, []);
+    shard.committed(300, counted());
     expect([shard.missing, shard.completeToMs]).toEqual([0, 300]);
   });
 
@@ -27,9 +33,9 @@ describe('a shard', () => {
     const shard = new Shard(0, reader, 80);
     shard.hear(mark(80, 0));
     shard.hear(mark(200, 3));
-    shard.committed(200, [record(80)]);
+    shard.committed(200, counted(record(80)));
     shard.hear(mark(300, 4));
-    shard.committed(300, [record(200), record(250), record(260)]);
+    shard.committed(300, counted(record(200), record(250), record(260)));
     expect(shard.missing).toBe(2 + 2);
   });
 
@@ -45,9 +51,9 @@ describe('a shard', () => {
   test('tells a writer of before from a log that was replaced', () => {
     const shard = new Shard(0, reader, 80);
     shard.hear(mark(500, 5));
-    shard.committed(500, [record(80, 5)]);
+    shard.committed(500, counted(record(80, 5)));
     shard.hear(mark(800, 2, 580));
-    shard.committed(800, [record(580, 2)]);
+    shard.committed(800, counted(record(580, 2)));
     expect(shard.hear(mark(500, 5))).toBe(true);
     expect(shard.hear(mark(700, 1, 580))).toBe(true);
     expect(shard.durable).toBe(800);
@@ -65,7 +71,7 @@ describe('a shard', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const shard = new Shard(0, reader, 80);
-        const log: Counted[] = [];
+        const log: Read[] = [];
         let [end, begin, events, atMs] = [80, 80, 0, 0];
         for (const one of steps) {
           atMs += 1;
@@ -79,7 +85,7 @@ describe('a shard', () => {
           else {
             const { cursor, durable } = shard;
             const read = log.filter(({ offset }) => offset >= cursor && offset < durable);
-            shard.committed(durable, read);
+            shard.committed(durable, counted(...read));
           }
           expect(shard.completeToMs).toBeLessThanOrEqual(atMs);
         }

@@ -4,8 +4,34 @@ import type { LogReader } from '../log/index.ts';
 /** Writers that are remembered. */
 const beginsMax = 100;
 
-/** A record of the log that was read: where it stands and how many events it holds. */
-export type Counted = { readonly offset: number; readonly events: number };
+/** The records of the log that were read: where each stands and how many events it holds. */
+export class Counted {
+  readonly #offsets: number[] = [];
+  readonly #events: number[] = [];
+  #taken = 0;
+
+  /** Adds a record that stands behind the others. */
+  add(offset: number, events: number): void {
+    this.#offsets.push(offset);
+    this.#events.push(events);
+  }
+
+  /** The events of the records before an offset that were not taken yet. */
+  takeBefore(offset: number): number {
+    let events = 0;
+    for (; (this.#offsets[this.#taken] ?? Infinity) < offset; this.#taken += 1) {
+      events += this.#events[this.#taken] ?? 0;
+    }
+    return events;
+  }
+}
+
+/** How far a shard is: all before the offset is in the store, or on disk. */
+export type Position = {
+  readonly shard: number;
+  readonly cursor: number;
+  readonly durable: number;
+};
 
 /**
  * How far one shard is, on disk and in the store. Its writer says at moments (marks) how many
@@ -81,12 +107,12 @@ export class Shard {
     }
     this.#push(mark);
     this.#durable = Math.max(this.#durable, mark.offset);
-    this.#reach(this.#cursor, []);
+    this.#reach(this.#cursor);
     return true;
   }
 
   /** After the transaction that holds the records. */
-  committed(next: number, records: readonly Counted[]): void {
+  committed(next: number, records?: Counted): void {
     this.#cursor = next;
     this.#reach(next, records);
   }
@@ -103,13 +129,10 @@ export class Shard {
     this.#ahead = this.#ahead.filter((_, index) => index % 2 !== count % 2);
   }
 
-  #reach(next: number, records: readonly Counted[]): void {
-    let at = 0;
+  #reach(next: number, records?: Counted): void {
     while ((this.#ahead[0]?.offset ?? Infinity) <= next) {
       const mark = this.#ahead.shift() as Mark;
-      for (; (records[at]?.offset ?? Infinity) < mark.offset; at += 1) {
-        this.#eventsSince += records[at]?.events ?? 0;
-      }
+      this.#eventsSince += records?.takeBefore(mark.offset) ?? 0;
       const before = this.#reached;
       if (before?.begin === mark.begin) {
         this.#missing += Math.abs(mark.events - before.events - this.#eventsSince);
@@ -119,6 +142,6 @@ export class Shard {
       if (mark.atMs > 0) this.#completeToMs = mark.atMs;
       this.#eventsSince = 0;
     }
-    for (; at < records.length; at += 1) this.#eventsSince += records[at]?.events ?? 0;
+    this.#eventsSince += records?.takeBefore(Infinity) ?? 0;
   }
 }

@@ -4,7 +4,7 @@ type Counts = { -readonly [K in Exclude<keyof Entry, keyof Account>]: number };
 type Line = Account & Counts;
 export type Outcome = 'committed' | 'quarantined' | 'deduplicated';
 
-const minuteMs = 60_000;
+export const minuteMs = 60_000;
 const dayMs = 86_400_000;
 
 export function minuteOf(ms: number): number {
@@ -17,10 +17,10 @@ export class Tally {
   readonly #skew = new Map<string, { -readonly [K in keyof SkewCount]: SkewCount[K] }>();
   #last: Line | undefined;
 
-  add(account: Account, outcome: Outcome): void {
+  add(account: Account, outcome: Outcome, events = 1): void {
     const line = this.#line(account);
-    line.received += 1;
-    line[outcome] += 1;
+    line.received += events;
+    line[outcome] += events;
   }
 
   /** An event leaves the quarantine, and is added again wherever it goes. */

@@ -65,33 +65,77 @@ function checksum(segment: SegmentHeader, offset: number, bytes: Uint8Array): nu
   return crc32(bytes, (segment.salt ^ (offset % 2 ** 32)) >>> 0);
 }
 
-/** A frame at a place: valid, certainly not, or not to be told before more bytes are there. */
-type FrameAt =
-  | { readonly kind: 'valid'; readonly record: Buffer; readonly end: number }
-  | { readonly kind: 'invalid' }
-  | { readonly kind: 'incomplete' };
+/** Frames that are none, for certain, and those that need more bytes to be told. */
+const [invalid, incomplete] = [-1, -2];
 
-function frameAt(segment: SegmentHeader, bytes: Buffer, at: number, offset: number): FrameAt {
+/** Where the frame at a place ends, or why there is none. */
+function frameEnd(segment: SegmentHeader, bytes: Buffer, at: number, offset: number): number {
   const left = bytes.length - at;
-  if (left < frameOverheadBytes) return { kind: 'incomplete' };
-  if (bytes.readUInt32LE(at) !== segment.marker) return { kind: 'invalid' };
+  if (left < frameOverheadBytes) return incomplete;
+  if (bytes.readUInt32LE(at) !== segment.marker) return invalid;
   const length = bytes.readUInt32LE(at + 8);
-  if (length === 0 || length > limits.recordBytesMax) return { kind: 'invalid' };
+  if (length === 0 || length > limits.recordBytesMax) return invalid;
   const end = at + frameOverheadBytes + length;
-  if (end > bytes.length) return { kind: 'incomplete' };
-  if (bytes.readUInt32LE(at + 4) !== checksum(segment, offset, bytes.subarray(at + 8, end))) {
-    return { kind: 'invalid' };
-  }
-  return { kind: 'valid', record: bytes.subarray(at + frameOverheadBytes, end), end };
+  if (end > bytes.length) return incomplete;
+  const sum = checksum(segment, offset, bytes.subarray(at + 8, end));
+  return bytes.readUInt32LE(at + 4) === sum ? end : invalid;
 }
 
 /** One record and where its frame stands. `record` is a view into the scanned bytes. */
 export type Found = { readonly offset: number; readonly record: Buffer };
+
+/** The records in some bytes of the log, in their order; each is looked at where it stands. */
+export class Records implements Iterable<Found> {
+  readonly bytes: Buffer;
+  readonly #offset: number;
+  readonly #starts: number[] = [];
+  readonly #ends: number[] = [];
+
+  /** @param offset where `bytes` stand in the log. */
+  constructor(bytes: Buffer, offset: number) {
+    this.bytes = bytes;
+    this.#offset = offset;
+  }
+
+  get length(): number {
+    return this.#starts.length;
+  }
+
+  /** Adds the record that stands in `bytes` from `start` on, before `end`. */
+  add(start: number, end: number): void {
+    this.#starts.push(start);
+    this.#ends.push(end);
+  }
+
+  startAt(index: number): number {
+    return this.#starts[index] ?? 0;
+  }
+
+  endAt(index: number): number {
+    return this.#ends[index] ?? 0;
+  }
+
+  /** Where the frame of a record stands in the log. */
+  offsetAt(index: number): number {
+    return this.#offset + this.startAt(index) - frameOverheadBytes;
+  }
+
+  recordAt(index: number): Buffer {
+    return this.bytes.subarray(this.startAt(index), this.endAt(index));
+  }
+
+  *[Symbol.iterator](): Iterator<Found> {
+    for (let index = 0; index < this.length; index += 1) {
+      yield { offset: this.offsetAt(index), record: this.recordAt(index) };
+    }
+  }
+}
+
 /** Bytes that are no frame, from offset to offset. */
 export type Gap = { readonly from: number; readonly to: number };
 
 export type Scan = {
-  readonly records: readonly Found[];
+  readonly records: Records;
   readonly gaps: readonly Gap[];
   /** Offset behind the last valid frame: where to go on, with more bytes than before. */
   readonly next: number;
@@ -104,19 +148,17 @@ export type Scan = {
  *   frame follows it, `next` stays before it and it is no gap: the caller decides what it is.
  */
 export function scan(segment: SegmentHeader, bytes: Buffer, offset: number, atEnd: boolean): Scan {
-  const records: Found[] = [];
+  const records = new Records(bytes, offset);
   const gaps: Gap[] = [];
   let at = 0;
   while (at < bytes.length) {
-    const frame = frameAt(segment, bytes, at, offset + at);
-    if (frame.kind === 'valid') {
-      records.push({ offset: offset + at, record: frame.record });
-      at = frame.end;
+    const end = frameEnd(segment, bytes, at, offset + at);
+    if (end > 0) {
+      records.add(at + frameOverheadBytes, end);
+      at = end;
       continue;
     }
-    if (frame.kind === 'incomplete' && !atEnd) {
-      break;
-    }
+    if (end === incomplete && !atEnd) break;
     const found = nextFrame(segment, bytes, at + 1, offset, atEnd);
     if (found === undefined) break;
     gaps.push({ from: offset + at, to: offset + found });
@@ -139,9 +181,9 @@ function nextFrame(
   const marker = Buffer.alloc(4);
   marker.writeUInt32LE(segment.marker);
   for (let at = bytes.indexOf(marker, from); at !== -1; at = bytes.indexOf(marker, at + 1)) {
-    const { kind } = frameAt(segment, bytes, at, offset + at);
-    if (kind === 'valid') return at;
-    if (kind === 'incomplete' && !atEnd) return undefined;
+    const end = frameEnd(segment, bytes, at, offset + at);
+    if (end > 0) return at;
+    if (end === incomplete && !atEnd) return undefined;
   }
   return undefined;
 }

@@ -17,7 +17,8 @@
  * Records are opaque here: this room does not know what an event is.
  */
 export { Log, type LogOptions } from './log.ts';
-export { type Damage, LogReader, type ReadBatch, type ReadRecord } from './reader.ts';
+export type { Records } from './format.ts';
+export { type Damage, LogReader, type ReadBatch } from './reader.ts';
 export type { Recovered } from './recover.ts';
-export { shardDirectory, shardsIn } from './segments.ts';
+export { type SegmentPart, segmentsOf, shardDirectory, shardsIn } from './segments.ts';
 export { openShard, type OpenShard, type ShardOptions } from './shard.ts';

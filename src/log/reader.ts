@@ -1,7 +1,7 @@
 import { assert, type Disk, fault, limits, type ReadableFile } from '../base/index.ts';
 import {
   decodeHeader,
-  type Found,
+  Records,
   type Gap,
   headerBytes,
   scan,
@@ -9,13 +9,11 @@ import {
 } from './format.ts';
 import { listSegments, segmentPath } from './segments.ts';
 
-export type ReadRecord = Found;
-
 /** Bytes of the log that are not as they were written. What they held is lost, or not ours. */
 export type Damage = Gap & { readonly reason: string };
 
 export type ReadBatch = {
-  readonly records: readonly ReadRecord[];
+  readonly records: Records;
   readonly damage: readonly Damage[];
   /** Read on from here. Equals `from` only when nothing was there. */
   readonly next: number;
@@ -29,6 +27,7 @@ type OpenSegment = {
 };
 
 const readBytes = 4 * 1024 * 1024;
+const none = new Records(Buffer.alloc(0), 0);
 
 /** The reading end of one shard, in another process than the writer. */
 export class LogReader {
@@ -74,17 +73,17 @@ export class LogReader {
    */
   async read(from: number, durable: number, bytesMax: number): Promise<ReadBatch> {
     assert(from <= durable, 'nothing is read beyond the durable offset');
-    if (from === durable) return { records: [], damage: [], next: from };
+    if (from === durable) return { records: none, damage: [], next: from };
     const segment = await this.#segmentAt(from);
     const nextBase = this.#bases.find((base) => base > segment.base);
     const dataEnd = nextBase === undefined ? Infinity : await this.#endBefore(nextBase);
     if (nextBase !== undefined && from >= dataEnd) {
-      return { records: [], damage: [], next: Math.min(nextBase, durable) };
+      return { records: none, damage: [], next: Math.min(nextBase, durable) };
     }
     const end = Math.min(dataEnd, durable);
     if (segment.header === undefined) return this.#damage(segment, from, end, 'no valid header');
     const start = Math.max(from, segment.base + headerBytes);
-    if (start >= end) return { records: [], damage: [], next: end };
+    if (start >= end) return { records: none, damage: [], next: end };
     return this.#readFrames(segment, segment.header, start, end, bytesMax);
   }
 
@@ -113,7 +112,7 @@ export class LogReader {
 
   #damage(segment: OpenSegment, from: number, to: number, reason: string): ReadBatch {
     this.#damaged.add(segment.base);
-    return { records: [], damage: [{ from, to, reason }], next: to };
+    return { records: none, damage: [{ from, to, reason }], next: to };
   }
 
   /**

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { assert, type Disk } from '../base/index.ts';
+import { assert, type Disk, fault } from '../base/index.ts';
 
 /** Where a shard lies below the data directory. */
 export function shardDirectory(dataDirectory: string, shard: number): string {
@@ -32,4 +32,48 @@ export async function listSegments(disk: Disk, directory: string): Promise<reado
     .filter((name) => /^\d{20}\.seg$/.test(name))
     .map((name) => parseInt(name, 10));
   return bases.sort((a, b) => a - b);
+}
+
+/** A segment, or the part of it that is meant. */
+export type SegmentPart = {
+  readonly path: string;
+  readonly bytes: number;
+  /** Whether it is all of a segment that never changes. */
+  readonly isSealed: boolean;
+};
+
+/**
+ * The segments that hold a shard from an offset on, up to its durable offset; at least the one in
+ * which that lies, so that whoever goes on begins behind it.
+ * @throws LOG_DAMAGED when the segment that holds `from` is not there
+ */
+export async function segmentsOf(
+  disk: Disk,
+  directory: string,
+  from: number,
+  durable: number,
+): Promise<readonly SegmentPart[]> {
+  const bases = (await listSegments(disk, directory)).filter((base) => base < durable);
+  const first = bases.findLastIndex((base) => base <= from);
+  if (first === -1 && durable > 0) {
+    throw fault('LOG_DAMAGED', { seen: `no segment holds offset ${from}` });
+  }
+  const parts: SegmentPart[] = [];
+  for (const base of bases.slice(Math.max(0, first))) {
+    const path = segmentPath(directory, base);
+    // Once something is durable behind the next one's base, this one is not written any more.
+    const isSealed = base !== bases.at(-1);
+    const bytes = isSealed ? await sizeOf(disk, path) : durable - base;
+    parts.push({ path, bytes, isSealed });
+  }
+  return parts;
+}
+
+async function sizeOf(disk: Disk, path: string): Promise<number> {
+  const file = await disk.openRead(path);
+  try {
+    return await file.size();
+  } finally {
+    await file.close();
+  }
 }

@@ -5,30 +5,38 @@ import type { Plain, RowSet } from '../store/index.ts';
  *  - `json`: one array of objects
  *  - `ndjson`: one object a line
  *  - `csv`: RFC 4180 with a header; NULL is empty, an empty string is `""`
+ *  - `arrow`: the stream of Apache Arrow's IPC, with exact types
+ *  - `parquet`: a file, with exact types; nothing of it is sent before all of it is made
  *  - `rows`: a line with the columns, then one array a line; for programs that draw tables
  */
-export const formats = ['json', 'ndjson', 'csv', 'rows'] as const;
+export const formats = ['json', 'ndjson', 'csv', 'arrow', 'parquet', 'rows'] as const;
 export type Format = (typeof formats)[number];
 
+/** A piece of an answer, and how many rows it has. */
+export type Piece = { readonly data: string | Uint8Array; readonly rows: number };
+
 /** The answer as text, in pieces. */
-export async function* writeRows(set: RowSet, format: Format): AsyncGenerator<string> {
+export async function* writeRows(
+  set: RowSet,
+  format: 'json' | 'ndjson' | 'csv' | 'rows',
+): AsyncGenerator<Piece> {
   const names = set.columns.map(({ name }) => name);
-  if (format === 'csv') yield csvLine(names);
-  if (format === 'rows') yield `${JSON.stringify(set.columns)}\n`;
-  if (format === 'json') yield '[';
+  if (format === 'csv') yield { data: csvLine(names), rows: 0 };
+  if (format === 'rows') yield { data: `${JSON.stringify(set.columns)}\n`, rows: 0 };
+  if (format === 'json') yield { data: '[', rows: 0 };
   let isFirst = true;
   for await (const rows of set.rows) {
-    let text = '';
+    let data = '';
     for (const row of rows) {
-      if (format === 'csv') text += csvLine(row);
-      else if (format === 'rows') text += `[${row.map(jsonText).join(',')}]\n`;
-      else if (format === 'ndjson') text += `${objectText(names, row)}\n`;
-      else text += `${isFirst ? '\n' : ',\n'}${objectText(names, row)}`;
+      if (format === 'csv') data += csvLine(row);
+      else if (format === 'rows') data += `[${row.map(jsonText).join(',')}]\n`;
+      else if (format === 'ndjson') data += `${objectText(names, row)}\n`;
+      else data += `${isFirst ? '\n' : ',\n'}${objectText(names, row)}`;
       isFirst = false;
     }
-    yield text;
+    yield { data, rows: rows.length };
   }
-  if (format === 'json') yield isFirst ? ']\n' : '\n]\n';
+  if (format === 'json') yield { data: isFirst ? ']\n' : '\n]\n', rows: 0 };
 }
 
 /** By hand, so that a column called `__proto__` or `1` stays where it is. */

@@ -1,9 +1,8 @@
-import { fault, limits, type Watermark } from '../base/index.ts';
+import { type Clock, fault, type Ids, limits, type Watermark } from '../base/index.ts';
 import { parseReceipt } from '../event/index.ts';
-import type { DuckReader, Store } from '../store/index.ts';
-import { type Format, writeRows } from './formats.ts';
-
-const interruptEveryMs = 50;
+import type { Store } from '../store/index.ts';
+import { type Asked, type QueryReport, RunningQuery } from './running.ts';
+import { Watch } from './watch.ts';
 
 /** What queries ask of whoever fills the tables. */
 export type Freshness = {
@@ -15,44 +14,96 @@ export type Freshness = {
   showWaiting(): Promise<void>;
 };
 
+type Parts = {
+  readonly store: Store;
+  readonly freshness: Freshness;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  /** Called when a query can neither be stopped nor borne: the process must end. */
+  readonly onFatal: (error: unknown) => void;
+};
+
 /** Runs users' queries, a bounded number at once. */
 export class Queries {
-  readonly #store: Store;
-  readonly #freshness: Freshness;
-  readonly #running = new Set<RunningQuery>();
+  readonly #parts: Parts;
+  readonly #running = new Map<string, RunningQuery>();
+  /** Those that have ended, the latest last. */
+  readonly #ended = new Map<string, QueryReport>();
+  readonly #watch: Watch;
 
-  constructor(store: Store, freshness: Freshness) {
-    this.#store = store;
-    this.#freshness = freshness;
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    const onTooMuch = () => parts.onFatal(new Error('queries take too much memory'));
+    this.#watch = new Watch({
+      running: this.#running,
+      reader: () => parts.store.reader(),
+      onTooMuch,
+    });
   }
 
   /**
-   * Runs one query. The caller closes what it gets, also when it has not read all of it.
+   * Runs one query. The caller reads its `pieces`, or ends it.
    * @param options `after`: a receipt; the query waits until its events are in the tables.
    * `gone` ends the query when whoever asked has left.
-   * @throws QUERY_REFUSED, QUERY_FAILED, QUERY_TIMEOUT, QUERY_BUSY, BAD_RECEIPT, NOT_YET
+   * @throws QUERY_REFUSED, QUERY_FAILED, QUERY_TIMEOUT, QUERY_TOO_LONG, QUERY_MEMORY,
+   * QUERY_CANCELLED, QUERY_BUSY, BAD_RECEIPT, NOT_YET
    */
   async run(
-    sql: string,
-    format: Format,
+    asked: Asked,
     { after, gone }: { readonly after?: string | undefined; readonly gone?: AbortSignal } = {},
   ): Promise<RunningQuery> {
+    const { store, freshness } = this.#parts;
     if (after !== undefined) await this.#waitFor(after);
     const { size } = this.#running;
     if (size >= limits.queriesMax) throw fault('QUERY_BUSY', { seen: size });
     // Before the query sees anything: it sees this much at least.
-    const watermark = this.#freshness.watermark();
-    const query = new RunningQuery(watermark, (ended) => this.#running.delete(ended));
-    this.#running.add(query);
-    gone?.addEventListener('abort', () => query.close(), { once: true });
+    const query = this.#begin(asked, freshness.watermark());
+    gone?.addEventListener('abort', () => query.end(fault('QUERY_CANCELLED')), { once: true });
     try {
-      if (/\bledger\b/i.test(sql)) await this.#freshness.showWaiting();
-      await query.open(await this.#store.reader(), sql, format);
+      if (/\bledger\b/i.test(asked.sql)) await freshness.showWaiting();
+      await query.open(await store.reader());
     } catch (error) {
-      query.close();
+      query.end(fault('QUERY_CANCELLED'));
       throw error;
     }
     return query;
+  }
+
+  #begin(asked: Asked, watermark: Watermark): RunningQuery {
+    const { clock, ids, onFatal } = this.#parts;
+    const id = ids.bytes(6).toString('hex');
+    const onEnd = () => this.#end(query);
+    const onStuck = () => onFatal(new Error(`a query does not stop: ${query.report().sql}`));
+    const query = new RunningQuery({ id, asked, watermark, clock, onEnd, onStuck });
+    this.#watch.begin(query);
+    this.#running.set(id, query);
+    return query;
+  }
+
+  #end(query: RunningQuery): void {
+    this.#running.delete(query.id);
+    this.#ended.set(query.id, query.report());
+    const [oldest] = this.#ended.keys();
+    if (this.#ended.size > limits.queriesEndedKept && oldest) this.#ended.delete(oldest);
+    this.#watch.end();
+  }
+
+  /** Those that run, the oldest first. */
+  list(): readonly QueryReport[] {
+    return [...this.#running.values()].map((query) => query.report());
+  }
+
+  /** One that runs, or has ended lately. @throws NO_SUCH_QUERY */
+  report(id: string): QueryReport {
+    const report = this.#running.get(id)?.report() ?? this.#ended.get(id);
+    if (!report) throw fault('NO_SUCH_QUERY', { seen: id });
+    return report;
+  }
+
+  /** Ends one: whoever asked gets QUERY_CANCELLED. @throws NO_SUCH_QUERY */
+  cancel(id: string): QueryReport {
+    this.#running.get(id)?.end(fault('QUERY_CANCELLED'));
+    return this.report(id);
   }
 
   async #waitFor(after: string): Promise<void> {
@@ -60,77 +111,7 @@ export class Queries {
     if (!receipt) throw fault('BAD_RECEIPT', { seen: after });
     const { shard, offset, bytes } = receipt;
     const { queryAfterTimeoutMs } = limits;
-    if (await this.#freshness.waitFor(shard, offset + bytes, queryAfterTimeoutMs)) return;
+    if (await this.#parts.freshness.waitFor(shard, offset + bytes, queryAfterTimeoutMs)) return;
     throw fault('NOT_YET', { seen: after, expected: queryAfterTimeoutMs / 1000 });
-  }
-}
-
-/** A query and its place among those that run at once; it ends by itself when its time is over. */
-export class RunningQuery {
-  /** What its answer holds, at least. */
-  readonly watermark: Watermark;
-  readonly #onEnd: (query: RunningQuery) => void;
-  readonly #timer: NodeJS.Timeout;
-  #reader: DuckReader | undefined;
-  #pieces: AsyncGenerator<string> | undefined;
-  #work: Promise<unknown> = Promise.resolve();
-  #state: 'running' | 'ended' | 'late' = 'running';
-
-  constructor(watermark: Watermark, onEnd: (query: RunningQuery) => void) {
-    this.watermark = watermark;
-    this.#onEnd = onEnd;
-    this.#timer = setTimeout(() => this.#end('late'), limits.queryTimeoutMs);
-  }
-
-  async open(reader: DuckReader, sql: string, format: Format): Promise<void> {
-    this.#reader = reader;
-    if (this.#state !== 'running') return reader.close();
-    this.#pieces = writeRows(await this.#unlessEnded(reader.select(sql)), format);
-  }
-
-  /** The answer, piece by piece. @throws QUERY_FAILED, QUERY_TIMEOUT while it is made */
-  async *pieces(): AsyncGenerator<string> {
-    try {
-      for (;;) {
-        const next = this.#pieces?.next() ?? Promise.resolve({ done: true, value: '' });
-        const { done, value } = await this.#unlessEnded(next);
-        if (done) return;
-        yield value;
-      }
-    } finally {
-      this.close();
-    }
-  }
-
-  /** Stops what runs and gives its place to others. Idempotent. */
-  close(): void {
-    this.#end('ended');
-  }
-
-  #end(state: 'ended' | 'late'): void {
-    if (this.#state !== 'running') return;
-    this.#state = state;
-    clearTimeout(this.#timer);
-    const reader = this.#reader;
-    reader?.interrupt();
-    // An interrupt between two steps stops neither of them: again, until the work has ended.
-    const again = setInterval(() => reader?.interrupt(), interruptEveryMs);
-    void this.#work.finally(() => {
-      clearInterval(again);
-      reader?.close();
-    });
-    this.#onEnd(this);
-  }
-
-  async #unlessEnded<T>(work: Promise<T>): Promise<T> {
-    const late = () => fault('QUERY_TIMEOUT', { seen: limits.queryTimeoutMs / 1000 });
-    this.#work = work.catch(() => undefined);
-    try {
-      const result = await work;
-      if (this.#state !== 'running') throw late();
-      return result;
-    } catch (error) {
-      throw this.#state === 'running' ? error : late();
-    }
   }
 }

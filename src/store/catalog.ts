@@ -1,7 +1,9 @@
 import type { DuckWriter } from './duckdb.ts';
 import { lakeSql, readFiles, readSealed } from './lake-catalog.ts';
 import { receiptSql } from './receipts.ts';
-import { type Column, type ColumnType, skewBounds, type TableSchema } from './types.ts';
+import type { Rows } from './rows.ts';
+import { macrosSql } from './td-macros.ts';
+import { type Column, type ColumnType, skewBounds } from './types.ts';
 import type { Relations, StoredTable } from './views.ts';
 
 /*
@@ -22,11 +24,15 @@ import type { Relations, StoredTable } from './views.ts';
  *   mr.lake       where the lake was when the views were made
  *   millrace.*    what users may read about all this
  *   ml.waiting    in memory: events that are in the log only, when somebody asked last
+ *   ml.td         in memory: macros for users' SQL
  *
  * No user's database is called `mr`: their names have three characters at least. For the same
  * reason the file is not `millrace.duckdb`: a catalog and a schema of one name are ambiguous.
  */
 export const fileName = 'millrace-1.duckdb';
+
+/** Where users' SQL finds names without a schema. */
+export const userPath = '"millrace-1".main,ml.td';
 
 /** What an event in quarantine counts for besides its texts. */
 export const parkedOverheadBytes = 200;
@@ -40,6 +46,7 @@ ATTACH ':memory:' AS ml;
 CREATE TABLE ml.waiting (
   shard BIGINT, "offset" BIGINT, minute BIGINT, "database" VARCHAR, "table" VARCHAR,
   key_id VARCHAR, events BIGINT);
+${macrosSql}
 `;
 
 const create = `
@@ -275,23 +282,16 @@ export function growth(
 
 export const nowSql = `now() AT TIME ZONE 'UTC'`;
 
-/** Reads the lines of `path` as rows of a table, in the order of `insertColumns`. */
-export function selectLines(table: TableSchema, path: string): string {
-  const columns = [...table.columns.values()];
-  // Nested values come as text in a string and are cast, so that they stay as they were written.
-  const types = columns.map(
-    ({ name, type }) => `"${name}": '${type === 'JSON' ? 'VARCHAR' : type}'`,
-  );
-  const values = columns.map(({ name, type }) =>
-    type === 'JSON' ? `"${name}"::JSON` : `"${name}"`,
-  );
-  return `SELECT ${['time', '_rescued_data', '_receipt', ...values].join(', ')}
-    FROM read_ndjson('${path.replaceAll("'", "''")}', columns = {
-      ${["time: 'BIGINT'", "_rescued_data: 'VARCHAR'", "_receipt: 'BIGINT'", ...types].join(', ')}
-    })`;
+/** Reads the file of `rows` at `path` as rows of a table, in the order of `rowColumns`. */
+export function selectRows(rows: Rows, path: string): string {
+  // What is known to be JSON is cast: that leaves its text as it is.
+  const values = [...rows.columns.values()].map(({ type }, index) => {
+    return type === 'JSON' ? `c${index}::JSON` : `c${index}`;
+  });
+  return `SELECT ${values.join(', ')} FROM read_parquet('${path.replaceAll("'", "''")}')`;
 }
 
-export function insertColumns(table: TableSchema): string {
-  const names = [...table.columns.keys()].map((name) => `"${name}"`);
-  return ['time', '_rescued_data', '_receipt', ...names].join(', ');
+/** The columns that rows have values in. */
+export function rowColumns(rows: Rows): string {
+  return [...rows.columns.keys()].map((name) => `"${name}"`).join(', ');
 }

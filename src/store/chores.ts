@@ -1,5 +1,5 @@
 import { limits } from '../base/index.ts';
-import type { Chore, LakeFile, Retention } from './types.ts';
+import type { Chore, LakeFile, Retention } from './lake-types.ts';
 import type { StoredTable } from './views.ts';
 
 /* What there is to do in the lake, as pure functions of what is there. */

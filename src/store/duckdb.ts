@@ -1,19 +1,27 @@
+import { join } from 'node:path';
 import {
   DuckDBArrayValue,
+  DuckDBBlobValue,
   type DuckDBConnection,
+  DuckDBDateValue,
   DuckDBDecimalValue,
   DuckDBInstance,
   DuckDBListValue,
   DuckDBMapValue,
+  type DuckDBPreparedStatement,
   type DuckDBResult,
   DuckDBStructValue,
+  DuckDBTimestampMillisecondsValue,
+  DuckDBTimestampNanosecondsValue,
+  DuckDBTimestampSecondsValue,
+  DuckDBTimestampTZValue,
   DuckDBTimestampValue,
   type DuckDBValue,
   StatementType,
 } from '@duckdb/node-api';
 import accessors from '@duckdb/node-api/lib/vectors/dataAccessors.js';
 import { fault, MillraceError, messageOf } from '../base/index.ts';
-import { otherStatement, refusalOf } from './guard.ts';
+import { otherStatement, refusalOf, unreadable } from './guard.ts';
 
 // The driver's own decoder takes a byte order mark at the beginning of a text away.
 Object.assign(accessors, { textDecoder: new TextDecoder('utf-8', { ignoreBOM: true }) });
@@ -27,10 +35,23 @@ export type Plain =
   | readonly Plain[]
   | { readonly [name: string]: Plain };
 
-/** The answer to a query: columns at once, rows as they come. */
+/** The value of a parameter. A whole number is a `BIGINT`, another one a `DOUBLE`. */
+export type Parameter = null | boolean | number | string;
+/** By position (`?`, `$1`) or by name (`$name`). */
+export type Parameters = readonly Parameter[] | { readonly [name: string]: Parameter };
+
+/**
+ * A value of a column, exact: numbers of 64 bits and more, decimals without their point, and times
+ * in the unit of their type are bigints; days are a number; what is nested is its JSON text.
+ */
+export type Exact = null | boolean | number | bigint | string | Uint8Array;
+
+/** The answer to a query: columns at once, rows as they come, one way or the other. */
 export type RowSet = {
   readonly columns: readonly { readonly name: string; readonly type: string }[];
   readonly rows: AsyncIterable<readonly (readonly Plain[])[]>;
+  /** Some rows at a time, column by column. */
+  readonly exact: AsyncIterable<readonly (readonly Exact[])[]>;
 };
 
 /** One DuckDB file. The only place that knows the driver. */
@@ -49,9 +70,15 @@ export class Duck {
     return new DuckWriter(await this.#instance.connect());
   }
 
-  /** @param onClose is told when the reader reads no more. */
-  async reader(onClose: () => void): Promise<DuckReader> {
-    return new DuckReader(await this.#instance.connect(), onClose);
+  /**
+   * @param path the schemas in which names without one are looked for.
+   * @param directory where it may write files, which are gone when the store is opened again.
+   * @param onClose is told when it reads no more.
+   */
+  async reader(path: string, directory: string, onClose: () => void): Promise<DuckReader> {
+    const connection = await this.#instance.connect();
+    await connection.run(`SET search_path = '${path}'`);
+    return new DuckReader(connection, directory, onClose);
   }
 
   close(): void {
@@ -144,37 +171,82 @@ export class DuckWriter {
   }
 }
 
+let filesMade = 0;
+
 /** A connection for users' SQL: one SELECT at a time, which cannot change anything. */
 export class DuckReader {
   readonly #connection: DuckDBConnection;
+  readonly #directory: string;
   readonly #onClose: () => void;
 
-  constructor(connection: DuckDBConnection, onClose: () => void) {
+  constructor(connection: DuckDBConnection, directory: string, onClose: () => void) {
     this.#connection = connection;
+    this.#directory = directory;
     this.#onClose = onClose;
   }
 
-  /** @throws QUERY_REFUSED when it is not one SELECT, QUERY_FAILED with the engine's text */
-  async select(sql: string): Promise<RowSet> {
+  /**
+   * @throws QUERY_REFUSED when it is not one SELECT; QUERY_MEMORY; QUERY_FAILED with the engine's
+   * text
+   */
+  async select(sql: string, parameters: Parameters = []): Promise<RowSet> {
     try {
-      const result = await this.#stream(sql);
+      const statement = await this.#prepare(sql);
+      bind(statement, parameters);
+      await this.#connection.run('BEGIN TRANSACTION READ ONLY');
+      const result = await statement.stream();
       const types = result.columnTypes();
       const columns = result.deduplicatedColumnNames().map((name, index) => {
         const type = types[index];
         return { name, type: type?.alias ?? String(type) };
       });
-      return { columns, rows: rowsOf(result) };
+      return { columns, rows: rowsOf(result), exact: exactOf(result) };
     } catch (error) {
       throw queryFault(error);
     }
   }
 
-  async #stream(sql: string): Promise<DuckDBResult> {
+  /** A file for an answer. */
+  newFile(): string {
+    filesMade += 1;
+    return join(this.#directory, `query-${filesMade}.parquet`);
+  }
+
+  /**
+   * Writes an answer to a file, as Parquet.
+   * @returns how many rows it has.
+   * @throws as `select`
+   */
+  async selectInto(path: string, sql: string, parameters: Parameters = []): Promise<number> {
+    try {
+      await this.#prepare(sql);
+      // The text is one SELECT by itself, so it stays one between brackets.
+      const text = sql.replace(/[;\s]+$/, '');
+      const isShort = /^\s*(summarize|describe|desc|show)\b/i.test(text);
+      const inner = isShort ? `FROM (${text}\n)` : text;
+      const target = `'${path.replaceAll("'", "''")}' (FORMAT parquet, COMPRESSION zstd)`;
+      const copy = await this.#connection.extractStatements(`COPY (\n${inner}\n) TO ${target}`);
+      const statement = await copy.prepare(0);
+      if (copy.count !== 1 || statement.statementType !== StatementType.COPY) {
+        throw fault('QUERY_REFUSED', { seen: `${copy.count} statements` });
+      }
+      bind(statement, parameters);
+      await this.#connection.run('BEGIN TRANSACTION READ ONLY');
+      return (await statement.run()).rowsChanged;
+    } catch (error) {
+      throw queryFault(error);
+    }
+  }
+
+  /** The statement, looked at: one SELECT that may run. */
+  async #prepare(sql: string): Promise<DuckDBPreparedStatement> {
     const text = sql.replaceAll("'", "''");
     const tree = await this.#connection.runAndReadAll(
       `SELECT json_serialize_sql('${text}'::VARCHAR)`,
     );
     const refusal = refusalOf(tree.getRows()[0]?.[0] as string);
+    // Throws what is wrong with the text, as the engine explains it.
+    if (refusal === unreadable) await this.#connection.extractStatements(sql);
     if (refusal !== undefined) {
       const word = /^\s*([a-z]+)/i.exec(sql)?.[1]?.toUpperCase();
       const isOther = refusal === otherStatement && word !== undefined;
@@ -186,8 +258,15 @@ export class DuckReader {
     if (statements.count !== 1 || kind !== StatementType.SELECT) {
       throw fault('QUERY_REFUSED', { seen: StatementType[kind] ?? 'another statement' });
     }
-    await this.#connection.run('BEGIN TRANSACTION READ ONLY');
-    return statement.stream();
+    return statement;
+  }
+
+  /** Memory of the whole engine that it cannot write to disk to make room, bytes. */
+  async heldBytes(): Promise<number> {
+    const rows = await this.#connection.runAndReadAll(
+      "SELECT memory_usage_bytes FROM duckdb_memory() WHERE tag = 'ALLOCATOR'",
+    );
+    return Number(rows.getRows()[0]?.[0]);
   }
 
   /** Stops what runs; its `rows` end with an error. */
@@ -209,9 +288,71 @@ async function* rowsOf(result: DuckDBResult): AsyncGenerator<readonly (readonly 
   }
 }
 
+async function* exactOf(result: DuckDBResult): AsyncGenerator<readonly (readonly Exact[])[]> {
+  try {
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (!chunk || chunk.rowCount === 0) return;
+      yield chunk.convertColumns(exact);
+    }
+  } catch (error) {
+    throw queryFault(error);
+  }
+}
+
+/** @throws QUERY_FAILED when they are not those of the statement */
+function bind(statement: DuckDBPreparedStatement, parameters: Parameters): void {
+  const names = Array.from({ length: statement.parameterCount }, (_, index) => {
+    return statement.parameterName(index + 1);
+  });
+  const given = new Map(
+    Array.isArray(parameters)
+      ? parameters.map((value, index) => [String(index + 1), value as Parameter])
+      : Object.entries(parameters),
+  );
+  const missing = names.filter((name) => !given.has(name)).map((name) => `$${name} has no value`);
+  const extra = [...given.keys()].filter((name) => !names.includes(name));
+  const seen = [...missing, ...extra.map((name) => `there is no $${name} in the SQL`)];
+  if (seen.length > 0) throw fault('QUERY_FAILED', { seen: `Parameters: ${seen.join(', ')}` });
+  names.forEach((name, index) => bindOne(statement, index + 1, given.get(name) ?? null));
+}
+
+function bindOne(statement: DuckDBPreparedStatement, index: number, value: Parameter): void {
+  if (value === null) statement.bindNull(index);
+  else if (typeof value === 'boolean') statement.bindBoolean(index, value);
+  else if (typeof value === 'string') statement.bindVarchar(index, value);
+  else if (Number.isSafeInteger(value) && !Object.is(value, -0)) {
+    statement.bindBigInt(index, BigInt(value));
+  } else statement.bindDouble(index, value);
+}
+
 function queryFault(error: unknown): unknown {
-  const ours = error instanceof Error && error.name === 'MillraceError';
-  return ours ? error : fault('QUERY_FAILED', { seen: messageOf(error) }, error);
+  if (error instanceof MillraceError) return error;
+  const text = messageOf(error);
+  if (/^Out of Memory Error|^failed to (allocate|offload)/i.test(text)) {
+    return fault('QUERY_MEMORY', {}, error);
+  }
+  return fault('QUERY_FAILED', { seen: withoutPaths(text) }, error);
+}
+
+/** Where our files are is nobody's business. */
+function withoutPaths(text: string): string {
+  return text.replace(/(?:\/[\w.@ -]+){2,}/g, (path) => `…/${path.split('/').at(-1)}`);
+}
+
+function exact(value: DuckDBValue): Exact {
+  if (value === null || typeof value !== 'object') return value ?? null;
+  if (value instanceof DuckDBTimestampValue || value instanceof DuckDBTimestampTZValue) {
+    return value.micros;
+  }
+  if (value instanceof DuckDBTimestampSecondsValue) return value.seconds;
+  if (value instanceof DuckDBTimestampMillisecondsValue) return value.millis;
+  if (value instanceof DuckDBTimestampNanosecondsValue) return value.nanos;
+  if (value instanceof DuckDBDateValue) return value.days;
+  if (value instanceof DuckDBDecimalValue) return value.value;
+  if (value instanceof DuckDBBlobValue) return value.bytes;
+  const simple = plain(value);
+  return typeof simple === 'object' ? JSON.stringify(simple) : simple;
 }
 
 function plain(value: DuckDBValue): Plain {

@@ -3,10 +3,9 @@ import { fault, messageOf } from '../base/index.ts';
 import { columnName, membersOf } from '../event/index.ts';
 import { nowSql, tableKey } from './catalog.ts';
 import type { DuckWriter } from './duckdb.ts';
+import type { Between, Candidate, Eraser, Erasure, OpenErasure, Predicate } from './lake-types.ts';
 import type { DuckLake } from './lake.ts';
 import { matchesInLines, matchesSql, readPredicate, strangeNames } from './predicate.ts';
-import type { Between, Candidate, Eraser, Erasure, OpenErasure } from './types.ts';
-import type { Predicate } from './types.ts';
 import { quoted, type Relations, type StoredTable } from './views.ts';
 
 type Parts = {

@@ -1,5 +1,6 @@
 import type { DuckWriter } from './duckdb.ts';
-import type { Column, ColumnType, LakeFile } from './types.ts';
+import type { LakeFile } from './lake-types.ts';
+import type { Column, ColumnType } from './types.ts';
 import { quoted, type Relations, type StoredTable } from './views.ts';
 
 /* What the catalog knows of the lake. */

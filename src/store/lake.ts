@@ -1,10 +1,10 @@
-import { assert, fault, isFault, limits } from '../base/index.ts';
+import { assert, fault, isFault, limits, systemClock } from '../base/index.ts';
 import type { DuckBooks } from './books.ts';
 import { nowSql, tableKey } from './catalog.ts';
 import { choreOf, type Hot } from './chores.ts';
 import type { DuckWriter } from './duckdb.ts';
 import { LakeFiles, type Part, sweep } from './lake-files.ts';
-import type { Between, Chore, Lake, LakeFile, Retention, TableParts } from './types.ts';
+import type { Between, Chore, Lake, LakeFile, LakeSize, Retention } from './lake-types.ts';
 import { filePath, quoted, type Relations, type StoredTable } from './views.ts';
 
 /** Where rows of rare days are; tools take its name for "no day". */
@@ -52,6 +52,7 @@ export type Rewrite = {
 export class DuckLake implements Lake {
   readonly directory: string;
   readonly missing: readonly string[];
+  readonly setAside: number;
   readonly #parts: Parts;
   readonly #files: LakeFiles;
   /** By table, those without rows left out. */
@@ -59,11 +60,12 @@ export class DuckLake implements Lake {
   readonly #expiredAtMs = new Map<number, number>();
   #retentions: readonly Retention[] = [];
 
-  private constructor(parts: Parts, missing: readonly string[]) {
+  private constructor(parts: Parts, { missing, setAside }: Awaited<ReturnType<typeof sweep>>) {
     this.#parts = parts;
     this.directory = parts.directory;
     this.#files = new LakeFiles(parts.directory, parts.archiver);
     this.missing = missing;
+    this.setAside = setAside;
   }
 
   /** Removes what a crash has left, and looks at what is there. */
@@ -72,8 +74,8 @@ export class DuckLake implements Lake {
     const known = [...tables.values()].flatMap((table) => {
       return table.files.map((file) => filePath(table, file));
     });
-    const missing = await sweep(directory, new Set(known));
-    const lake = new DuckLake(parts, missing);
+    const swept = await sweep(directory, new Set(known), systemClock.nowMs());
+    const lake = new DuckLake(parts, swept);
     await lake.#readState();
     return lake;
   }
@@ -103,10 +105,18 @@ export class DuckLake implements Lake {
     return chore;
   }
 
-  parts(database: string, table: string): TableParts {
-    const { id, files, sealed } = this.#stored(database, table);
-    const hot = this.#hot.get(id)?.rows ?? 0;
-    return { hotRows: hot, sealedRows: sealed ? sealed.rows : 0, files };
+  get size(): LakeSize {
+    const tables = [...this.#parts.tables.values()];
+    const files = tables.flatMap((table) => table.files);
+    const sealed = tables.reduce((sum, table) => sum + (table.sealed?.rows ?? 0), 0);
+    const hot = [...this.#hot.values()].reduce((sum, { rows }) => sum + rows, sealed);
+    return { hotRows: hot, files: files.length, bytes: bytesOf(files) };
+  }
+
+  get files(): readonly { readonly path: string; readonly bytes: number }[] {
+    return [...this.#parts.tables.values()].flatMap((table) => {
+      return table.files.map((file) => ({ path: filePath(table, file), bytes: file.bytes }));
+    });
   }
 
   async archive(database: string, table: string, between: Between): Promise<number> {
@@ -184,7 +194,7 @@ export class DuckLake implements Lake {
     const table = this.#stored(database, name);
     const [first] = files;
     assert(first && files.every(({ day }) => day === first.day), 'files of one day');
-    await this.#parts.mustHaveRoom(files.reduce((sum, { bytes }) => sum + bytes, 0));
+    await this.#parts.mustHaveRoom(bytesOf(files));
     const source = this.#parts.relations.files(table, files);
     const merged = await this.#files.write(table, [{ source, day: first.day, rows: sumOf(files) }]);
     await between(() => this.#swap(this.#stored(database, name), { remove: files, add: merged }));
@@ -374,6 +384,10 @@ export class DuckLake implements Lake {
 
 function sumOf(files: readonly LakeFile[]): number {
   return files.reduce((sum, { rows }) => sum + rows, 0);
+}
+
+function bytesOf(files: readonly LakeFile[]): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function byTime(a: LakeFile, b: LakeFile): number {

@@ -1,8 +1,8 @@
 import { fault, messageOf } from '../base/index.ts';
 import type { DuckWriter } from './duckdb.ts';
 import { refusalOf } from './guard.ts';
+import type { Predicate } from './lake-types.ts';
 import { receiptSql } from './receipts.ts';
-import type { Predicate } from './types.ts';
 import { quoted, type StoredTable } from './views.ts';
 
 /** Our own columns that a predicate may name. */

@@ -1,5 +1,5 @@
-import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { open, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
 import { receiptNumber } from '../event/index.ts';
 import { DuckBooks } from './books.ts';
@@ -7,69 +7,25 @@ import {
   type Catalog,
   fileName,
   growth,
-  insertColumns,
-  openCatalog,
-  selectLines,
+  rowColumns,
+  selectRows,
   tableKey,
+  userPath,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
 import { DuckEraser } from './eraser.ts';
+import type { Between } from './lake-types.ts';
 import { DuckLake } from './lake.ts';
-import { follow } from './lake-catalog.ts';
 import { type Kept, Parked } from './parked.ts';
+import type { Rows } from './rows.ts';
+import { parquetOf } from './staging.ts';
 import { receiptSql } from './receipts.ts';
+import { StillFiles } from './still.ts';
 import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot } from './tables.ts';
 import { writeCells } from './tables.ts';
-import type { Between, ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
-import type { StoreBatch, TableBatch, TableStatus } from './types.ts';
-import { quoted, Relations, type StoredTable } from './views.ts';
-
-/**
- * Locks and opens the store below a data directory.
- * @throws LOCKED when another process has it, and does not end soon; STORE_FAILED
- */
-export async function openStore(dataDirectory: string, kept: Kept): Promise<Store> {
-  const directory = join(dataDirectory, 'store');
-  const staging = join(directory, 'staging');
-  const lake = resolve(dataDirectory, 'lake');
-  await nodeDisk.makeDirectory(directory);
-  await nodeDisk.makeDirectory(lake);
-  const holder = () => 'a process of an earlier server that is still ending';
-  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
-  await rm(staging, { recursive: true, force: true });
-  await mkdir(staging);
-  try {
-    const duck = await Duck.open(join(directory, fileName), {
-      // The engine would write its log into its tables at any commit, also when there is no room
-      // for both, and then refuse to go on; `#checkpointIfDue` looks first.
-      checkpoint_threshold: '1 TB',
-      // Each column of each table takes a block at least: 58 small tables were 33 MB, now 6.
-      default_block_size: '16384',
-      max_temp_directory_size: `${limits.storeSpillBytesMax} B`,
-      memory_limit: `${limits.storeMemoryBytesMax} B`,
-      autoinstall_known_extensions: 'false',
-      autoload_known_extensions: 'false',
-    });
-    const writer = await duck.connect();
-    const catalog = await openCatalog(writer);
-    const relations = new Relations(lake);
-    await follow(writer, relations, lake, catalog.tables.values());
-    await writer.run(`SET allowed_directories = [${quoted(staging)}, ${quoted(lake)}]`);
-    await writer.run('SET enable_external_access = false');
-    await writer.run('SET lock_configuration = true');
-    const [checker, looker, live, archiver] = await Promise.all(
-      [1, 2, 3, 4].map(() => duck.connect()),
-    );
-    assert(checker && looker && live && archiver, 'four connections');
-    const connections = { writer, checker, looker, live, archiver };
-    const places = { directory, lakeDirectory: lake, staging, lock };
-    const store = new DuckStore({ ...places, duck, ...connections, catalog, relations, kept });
-    await store.openLake();
-    return store;
-  } catch (error) {
-    throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
-  }
-}
+import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
+import type { Still, StoreBatch, TableBatch, TableStatus } from './types.ts';
+import type { Relations, StoredTable } from './views.ts';
 
 type Parts = {
   readonly directory: string;
@@ -91,12 +47,14 @@ type Parts = {
   readonly kept: Kept;
 };
 
-class DuckStore implements Store {
+/** The store, once `openLake` was called. See `openStore`. */
+export class DuckStore implements Store {
   readonly parked: Parked;
   readonly books: DuckBooks;
   readonly #parts: Parts;
   readonly #tables: Map<string, StoredTable>;
   readonly #cursors: Map<number, number>;
+  readonly #still: StillFiles;
   #lake: DuckLake | undefined;
   #eraser: DuckEraser | undefined;
   #stagingCount = 0;
@@ -109,6 +67,8 @@ class DuckStore implements Store {
     this.books = new DuckBooks(parts.writer, parts.looker, parts.live, mustHaveRoom);
     this.#tables = parts.catalog.tables;
     this.#cursors = parts.catalog.cursors;
+    const checkpoint = () => orInvalid(() => this.#checkpoint());
+    this.#still = new StillFiles(parts.directory, checkpoint);
   }
 
   /** Once, before anything else. */
@@ -157,47 +117,58 @@ class DuckStore implements Store {
       await this.books.add(batch.ledger, batch.skew);
       for (const [shard, next] of batch.cursors) await this.#writeCursor(shard, next);
     });
-    for (const { id, database, table, columns, sealed, files, lines } of changed) {
+    for (const { id, database, table, columns, sealed, files, rows } of changed) {
       const stored = { id, database, table, columns, sealed, files };
       this.#tables.set(tableKey(database, table), stored);
-      this.lake.grew(id, lines.length, bytesOfLines(lines));
+      this.lake.grew(id, rows.count, rows.bytes);
     }
     for (const [shard, next] of batch.cursors) this.#cursors.set(shard, next);
     await this.#settle();
   }
 
-  /** After a transaction. */
-  async #settle(): Promise<void> {
-    try {
+  still(): Promise<Still> {
+    return this.#still.hold();
+  }
+
+  /** After a transaction. It is committed: whoever tried it again would write it twice. */
+  #settle(): Promise<void> {
+    return orInvalid(async () => {
       // The engine syncs its files, not the folder that names them.
       await nodeDisk.syncDirectory(this.#parts.directory);
       await this.#checkpointIfDue();
-    } catch (error) {
-      // It is committed: whoever tried it again would write it twice.
-      throw fault('STORE_INVALID', { seen: messageOf(error) }, error);
-    }
+    });
   }
 
   /** A transaction that runs out of room on its way is worse than one that waits. */
   async #mustHaveRoom(bytes: number): Promise<void> {
     const { freeBytes, diskBytes } = await nodeDisk.room(this.#parts.directory);
     const spare = Math.min(limits.storeRoomBytesMin, diskBytes * limits.storeRoomDiskShare);
-    // Once as lines, once in the engine's log.
+    // Once as a file, once in the engine's log.
     const needed = Math.ceil(2 * bytes + spare);
     if (freeBytes < needed) throw fault('STORE_NO_ROOM', { seen: freeBytes, expected: needed });
   }
 
-  /** Moves the engine's log into its tables, when it is long and there is room for both. */
+  /** Moves the engine's log into its tables, when it is long. */
   async #checkpointIfDue(): Promise<void> {
+    if (this.#still.isHeld || (await this.#walBytes()) < limits.storeWalBytesMax) return;
+    await this.#checkpoint();
+  }
+
+  /** The same at once, if there is room for both. @returns whether it was done */
+  async #checkpoint(): Promise<boolean> {
     const { directory, writer } = this.#parts;
-    const wal = await stat(join(directory, `${fileName}.wal`)).catch(() => undefined);
-    if (!wal || wal.size < limits.storeWalBytesMax) return;
     const { freeBytes } = await nodeDisk.room(directory);
-    if (freeBytes < 2 * wal.size) return;
+    if (freeBytes < 2 * (await this.#walBytes())) return false;
     // While a query still reads what was dropped, the engine puts it off, and so do we.
     await writer.run('CHECKPOINT').catch((error: unknown) => {
       if (!messageOf(error).includes('Cannot CHECKPOINT')) throw error;
     });
+    return (await this.#walBytes()) === 0;
+  }
+
+  async #walBytes(): Promise<number> {
+    const path = join(this.#parts.directory, `${fileName}.wal`);
+    return (await stat(path).catch(() => undefined))?.size ?? 0;
   }
 
   /** Gives each table of a batch its number; a new one gets the next. */
@@ -216,12 +187,15 @@ class DuckStore implements Store {
     for (const sql of growth(relations, this.schema(batch.database, batch.table), batch)) {
       await writer.run(sql);
     }
-    await this.#staged(batch, (path) =>
-      writer.run(
-        `INSERT INTO mr.hot_${batch.id} (${insertColumns(batch)}) ${selectLines(batch, path)}`,
-      ),
-    );
-    await writer.run(`UPDATE mr.tables SET rows = rows + ${batch.lines.length},
+    const { rows } = batch;
+    if (rows.count > 0) {
+      await staged(rows, this.#stagingPath(), (path) =>
+        writer.run(
+          `INSERT INTO mr.hot_${batch.id} (${rowColumns(rows)}) ${selectRows(rows, path)}`,
+        ),
+      );
+    }
+    await writer.run(`UPDATE mr.tables SET rows = rows + ${rows.count},
       duplicates = duplicates + ${batch.duplicates} WHERE id = ${batch.id}`);
     for (const [column, count] of batch.rescued) {
       await writer.run(`UPDATE mr.columns SET rescued = rescued + ${count}
@@ -275,11 +249,11 @@ class DuckStore implements Store {
     );
   }
 
-  async accepts(batch: TableBatch): Promise<boolean> {
-    return this.#staged(batch, async (path) => {
+  async accepts({ rows }: TableBatch): Promise<boolean> {
+    return staged(rows, this.#stagingPath(), async (path) => {
       const { checker } = this.#parts;
       try {
-        await checker.run(`CREATE OR REPLACE TEMP TABLE checked AS ${selectLines(batch, path)}`);
+        await checker.run(`CREATE OR REPLACE TEMP TABLE checked AS ${selectRows(rows, path)}`);
         return true;
       } catch (error) {
         const seen = messageOf(error);
@@ -289,20 +263,9 @@ class DuckStore implements Store {
     });
   }
 
-  /** Writes the lines to a file that the engine reads; it need not survive anything. */
-  async #staged<T>(batch: TableBatch, use: (path: string) => Promise<T>): Promise<T> {
-    const path = this.#stagingPath();
-    try {
-      await writeFile(path, batch.lines.join('\n'));
-      return await use(path);
-    } finally {
-      await rm(path, { force: true });
-    }
-  }
-
   #stagingPath(): string {
     this.#stagingCount += 1;
-    return join(this.#parts.staging, `${this.#stagingCount}.ndjson`);
+    return join(this.#parts.staging, `${this.#stagingCount}.rows`);
   }
 
   async tables(): Promise<readonly TableStatus[]> {
@@ -359,7 +322,9 @@ class DuckStore implements Store {
         hot: async (before) => {
           // Hot rows are written anew, and what changes to a file.
           await this.#mustHaveRoom(await this.size());
-          return retypeHot(writer, reader, before, retype);
+          // It may have widened while files were written.
+          const now = before.columns.get(columnName) ?? column;
+          return retypeHot(writer, reader, before, { ...retype, column: now });
         },
       });
     } finally {
@@ -431,7 +396,11 @@ class DuckStore implements Store {
   }
 
   reader(): Promise<DuckReader> {
-    return this.#parts.duck.reader(this.lake.lease());
+    const release = this.lake.lease();
+    return this.#parts.duck.reader(userPath, this.#parts.staging, release).catch((error) => {
+      release();
+      throw error;
+    });
   }
 
   async close(): Promise<void> {
@@ -442,16 +411,40 @@ class DuckStore implements Store {
     checker.close();
     writer.close();
     duck.close();
+    await this.#still.close();
     await rm(this.#parts.staging, { recursive: true, force: true });
     lock.release();
   }
 }
 
-function bytesOf({ tables, quarantine }: StoreBatch): number {
-  const rows = tables.reduce((sum, { lines }) => sum + bytesOfLines(lines), 0);
-  return rows + bytesOfLines(quarantine.map(({ body }) => body));
+/** @throws STORE_INVALID when the work fails */
+async function orInvalid<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw fault('STORE_INVALID', { seen: messageOf(error) }, error);
+  }
 }
 
-function bytesOfLines(texts: readonly string[]): number {
-  return texts.reduce((sum, text) => sum + text.length, 0);
+function bytesOf({ tables, quarantine }: StoreBatch): number {
+  const rows = tables.reduce((sum, table) => sum + table.rows.bytes, 0);
+  return quarantine.reduce((sum, { body }) => sum + body.length, rows);
+}
+
+/** Lends a file with rows that the engine reads; it need not survive anything. */
+async function staged<T>(rows: Rows, path: string, use: (path: string) => Promise<T>): Promise<T> {
+  try {
+    const file = await open(path, 'w');
+    try {
+      const pieces = parquetOf(rows);
+      const { bytesWritten } = await file.writev(pieces);
+      const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+      assert(bytesWritten === bytes, 'there was room for all rows');
+    } finally {
+      await file.close();
+    }
+    return await use(path);
+  } finally {
+    await rm(path, { force: true });
+  }
 }

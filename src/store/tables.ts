@@ -2,9 +2,10 @@ import { writeFile } from 'node:fs/promises';
 import { receiptNumber } from '../event/index.ts';
 import { nowSql } from './catalog.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
+import type { LakeFile } from './lake-types.ts';
 import { receiptSql } from './receipts.ts';
 import type { Column, ColumnStatus, ColumnType, Conversion, Found } from './types.ts';
-import type { LakeFile, TableSchema } from './types.ts';
+import type { TableSchema } from './types.ts';
 import { namesOf, quoted, type Relations, type StoredTable } from './views.ts';
 
 /** Characters of changed rows that are written at once. */

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
+import type { LakeFile } from './lake-types.ts';
 import { receiptSql } from './receipts.ts';
-import type { Column, ColumnType, LakeFile, TableSchema } from './types.ts';
+import type { Column, ColumnType, TableSchema } from './types.ts';
 
 /*
  * What a table is made of, as SQL. Names are safe in it: databases, tables and columns hold only

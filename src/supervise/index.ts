@@ -5,6 +5,7 @@
  *  1. A process that dies is started again, after a wait that doubles while it keeps dying.
  *  2. A drain stops the edges first, then loads what they acknowledged, then closes the store.
  *  3. Processes whose supervisor is gone drain by themselves.
+ *  4. Edges have the processor before the store.
  *
  * Invariants
  *  1. A process never listens to signals: only the supervisor says when to drain.

@@ -1,5 +1,6 @@
 import { type Asked, assert, type Mark, messageOf, MillraceError } from '../base/index.ts';
 import type { EdgeReport, FromChild, Question, Role, ToChild } from './messages.ts';
+import { standBack } from './priority.ts';
 
 const durableEveryMs = 10;
 const questionTimeoutMs = 5_000;
@@ -38,6 +39,8 @@ export class ChildLink<Config> {
     return new Promise((resolve) => {
       process.once('message', (message: ToChild<Config>) => {
         assert(message.type === 'start', 'the first message is the start');
+        // Queries and loading may take all that edges leave, and no more.
+        if (message.role.kind === 'store') standBack();
         resolve(new ChildLink(message.role, message.config));
       });
     });

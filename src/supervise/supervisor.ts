@@ -5,8 +5,11 @@ import type { EdgeReport, FromChild, Role, ToChild } from './messages.ts';
 
 const askTimeoutMs = 2_000;
 const restartMsMin = 100;
-/** Queries wait in the thread pool; the loader must find a thread beside all of them. */
-const threads = { edge: 4, store: limits.queriesMax + 6 };
+/**
+ * Each query keeps a thread of the pool while the engine works on it, and reads its file with
+ * another; the loader and all else must find threads beside all of them.
+ */
+const threads = { edge: 4, store: 2 * limits.queriesMax + 12 };
 const main = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
 );

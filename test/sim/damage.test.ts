@@ -34,10 +34,10 @@ async function make(): Promise<Made> {
   return { disk, offsets, durable: log.durableOffset };
 }
 
-async function readAll({ disk, durable }: Made): Promise<ReadBatch> {
+async function readAll({ disk, durable }: Made) {
   const reader = await LogReader.open(disk, directory);
   const all = {
-    records: [] as ReadBatch['records'][number][],
+    records: [] as { readonly offset: number; readonly record: Buffer }[],
     damage: [] as ReadBatch['damage'][number][],
   };
   let at = reader.firstOffset;

@@ -5,53 +5,68 @@ import { nodeDisk } from '../../src/base/index.ts';
 
 /*
  * Loaded into the processes of a server before anything else: the store kills itself at its n-th
- * call of the SQL engine or of the disk from the moment on in which the folder has a file `armed`.
- * The file `killed` says that it did, and at what: it is done once. `steps` lists every call by
- * its number, 0 for those before.
+ * call of the SQL engine, or of the disk to change something, from the moment on in which the
+ * folder has a file `armed`. The file `killed` says that it did, and at what: it is done once.
+ * `steps` lists every call by its number, 0 for those before.
  *
- * Only the store calls the engine, and the disk counts only behind that, so other processes live.
+ * Only the store calls the engine, so the other processes live; calls of the disk count from its
+ * first one of the engine on.
  */
 
 const { STEP_FOLDER: folder = '', STEP_INDEX: index, STEP_SIDE: side } = process.env;
 const [armed, killed] = [join(folder, 'armed'), join(folder, 'killed')];
 let count = 0;
-let isStore = false;
 
-/** What only looks: of it there is too much. Files are written by what gives an answer, too. */
+/** What only looks, of which there is too much. What writes a file gives an answer, too. */
 const isLook = /^runAndReadAll (?!\s*COPY)/;
 /** Parts of users' queries. */
 const isGuard = /^(SELECT json_serialize_sql|BEGIN TRANSACTION READ ONLY)/;
 
-type Methods = Record<string, (...args: unknown[]) => unknown>;
+type Method = (...args: unknown[]) => unknown;
+type Methods = Record<string, Method>;
+let isStore = false;
 
-for (const [owner, name] of [
+for (const [prototype, name] of [
   [DuckDBConnection.prototype, 'run'],
   [DuckDBConnection.prototype, 'runAndReadAll'],
   [DuckDBConnection.prototype, 'createAppender'],
   [DuckDBAppender.prototype, 'closeSync'],
-  [nodeDisk, 'makeDirectory'],
-  [nodeDisk, 'syncDirectory'],
-  [nodeDisk, 'syncFile'],
-  [nodeDisk, 'rename'],
-  [nodeDisk, 'remove'],
 ] as const) {
-  const methods = owner as unknown as Methods;
-  const original = methods[name] as Methods[string];
-  const isDisk = owner === nodeDisk;
+  const methods = prototype as unknown as Methods;
+  const original = methods[name] as Method;
   methods[name] = function step(...args) {
-    if (!isDisk) isStore = true;
-    const what = [name, ...args]
-      .join(' ')
-      .replace(/\s+/g, ' ')
-      .slice(0, isDisk ? 1000 : 100);
-    const isOwn = isStore && !isGuard.test(String(args[0])) && !isLook.test(what);
-    if (!isOwn) return original.apply(this, args);
-    const isChosen = isNext(what);
-    if (isChosen && side === 'before') kill(what);
-    const result = original.apply(this, args);
-    if (!isChosen) return result;
-    return result instanceof Promise ? result.finally(() => kill(what)) : kill(what);
+    isStore = true;
+    const what = [name, ...args].join(' ').replace(/\s+/g, ' ').slice(0, 100);
+    const isMeant = !isGuard.test(String(args[0])) && !isLook.test(what);
+    if (!isMeant) return original.apply(this, args);
+    return dying(what, () => original.apply(this, args));
   };
+}
+
+for (const name of [
+  'makeDirectory',
+  'create',
+  'openDurable',
+  'rename',
+  'remove',
+  'syncDirectory',
+  'syncFile',
+] as const) {
+  const methods = nodeDisk as unknown as Methods;
+  const original = methods[name] as Method;
+  methods[name] = function step(...args) {
+    const what = [name, ...args].join(' ');
+    return isStore ? dying(what, () => original.apply(this, args)) : original.apply(this, args);
+  };
+}
+
+/** Makes a call, and dies before or after it if it is the one. */
+function dying(what: string, call: () => unknown): unknown {
+  const isChosen = isNext(what);
+  if (isChosen && side === 'before') kill(what);
+  const result = call();
+  if (!isChosen) return result;
+  return result instanceof Promise ? result.finally(() => kill(what)) : kill(what);
 }
 
 function isNext(what: string): boolean {
