@@ -1,18 +1,16 @@
-import { open, rm, statfs } from 'node:fs/promises';
-import { availableParallelism, cpus, release } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { Worker } from 'node:worker_threads';
-import { once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { table } from '../src/cli/render.ts';
-import { createKey, type TestServer } from '../test/support/server.ts';
-import type { Phase, PhaseResult, Target } from './load.ts';
+import type { TestServer } from '../test/support/server.ts';
+import { eventBytes } from './events.ts';
+import type { Phase } from './load.ts';
+import { LoadThread } from './load-thread.ts';
+import { machineFacts, machineLines } from './machine.ts';
 import { percentilesOf } from './percentiles.ts';
 import { serverProcesses } from './processes.ts';
-import { freshDirectory, runScript, withServer } from './server.ts';
+import { sampleLag } from './samples.ts';
+import { freshDirectory, progress, runScript, withServer } from './server.ts';
 import { verify } from './verify.ts';
-import { eventBytes } from './events.ts';
 
 /*
  * How fast a real server is on this machine. A closed loop finds the rate at which events become
@@ -38,8 +36,6 @@ Examples:
 
 const warmUpSeconds = 2;
 const openLoopShare = 0.6;
-const lagEveryMs = 250;
-const tmpfsMagic = 0x01021994;
 
 type Options = ReturnType<typeof readOptions>;
 
@@ -94,7 +90,7 @@ async function measure(server: TestServer, options: Options) {
   const { seconds, connections, edges } = options;
   const supervisor = server.process.pid ?? 0;
   const pidsBefore = (await serverProcesses(supervisor)).map(({ pid }) => pid);
-  const load = await LoadThread.start(server, connections);
+  const load = await LoadThread.start(server, { connections });
   const startedAtMs = performance.now();
 
   const warmUp = await runPhase('warm-up', server, load, { seconds: warmUpSeconds });
@@ -153,7 +149,7 @@ async function runPhase(name: string, server: TestServer, load: LoadThread, phas
     await server.flush();
     return { result, endedAtMs, flushedAtMs: performance.now() };
   };
-  const [sending, lagMsMax] = await Promise.all([send(), sampleLag(server, stop.signal)]);
+  const [sending, lagsMs] = await Promise.all([send(), sampleLag(server, stop.signal)]);
   const { result, endedAtMs, flushedAtMs } = sending;
   const acknowledged = result.sent - result.refusedIds.length;
   return {
@@ -161,86 +157,8 @@ async function runPhase(name: string, server: TestServer, load: LoadThread, phas
     durablePerSecond: (acknowledged / result.elapsedMs) * 1000,
     queryablePerSecond: (acknowledged / (flushedAtMs - startedAtMs)) * 1000,
     queryableAfterMs: flushedAtMs - endedAtMs,
-    lagMsMax,
+    lagMsMax: percentilesOf(lagsMs).max,
   };
-}
-
-/** The greatest lag that the server showed until the signal. */
-async function sampleLag(server: TestServer, signal: AbortSignal): Promise<number> {
-  let lagMsMax = 0;
-  while (!signal.aborted) {
-    const response = await fetch(`${server.admin}/status`);
-    const status = (await response.json()) as { waiting: { lagMs: number } };
-    lagMsMax = Math.max(lagMsMax, status.waiting.lagMs);
-    await sleep(lagEveryMs, undefined, { signal }).catch(() => undefined);
-  }
-  return lagMsMax;
-}
-
-/** The thread that sends, so that measuring does not hold it up. */
-class LoadThread {
-  readonly #worker: Worker;
-  readonly #failure: Promise<never>;
-
-  private constructor(worker: Worker) {
-    this.#worker = worker;
-    this.#failure = once(worker, 'error').then(([error]) => {
-      throw error;
-    });
-    this.#failure.catch(() => undefined);
-  }
-
-  static async start(server: TestServer, connections: number): Promise<LoadThread> {
-    const { hostname: host, port } = new URL(server.ingest);
-    const key = await createKey(server.data, 'bench');
-    const path = '/postback/v3/event/bench/events';
-    const workerData: Target = { host, port: Number(port), path, key, connections };
-    const worker = new Worker(new URL('load.ts', import.meta.url), { workerData });
-    // Its first message: all connections are open.
-    await once(worker, 'message');
-    return new LoadThread(worker);
-  }
-
-  async run(phase: Phase): Promise<PhaseResult> {
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
-    this.#worker.postMessage(phase);
-    const answer = once(this.#worker, 'message') as Promise<[PhaseResult]>;
-    const [result] = await Promise.race([answer, this.#failure]);
-    return result;
-  }
-
-  async close(): Promise<void> {
-    await this.#worker.terminate();
-  }
-}
-
-/** What the figures depend on. */
-async function machineFacts(data: string) {
-  const isMemory = (await statfs(data)).type === tmpfsMagic;
-  return {
-    cpus: availableParallelism(),
-    cpuModel: cpus()[0]?.model ?? 'unknown',
-    node: process.version,
-    system: `${process.platform} ${release()} ${process.arch}`,
-    disk: isMemory ? 'memory: syncing costs nothing here' : 'a disk',
-    syncMs: await medianSyncMs(data),
-  };
-}
-
-/** How long the disk takes for a small synced write. */
-async function medianSyncMs(data: string): Promise<number> {
-  const path = join(data, 'sync-probe');
-  const file = await open(path, 'w');
-  const samplesMs = new Float64Array(51);
-  for (let index = 0; index < samplesMs.length; index += 1) {
-    const startedAtMs = performance.now();
-    await file.write(Buffer.alloc(4096, index), 0, 4096, index * 4096);
-    await file.datasync();
-    samplesMs[index] = performance.now() - startedAtMs;
-  }
-  await file.close();
-  await rm(path);
-  return percentilesOf(samplesMs).p50;
 }
 
 function draw(report: Report): string {
@@ -278,8 +196,7 @@ function draw(report: Report): string {
     return [metric, `${figures[index]?.padStart(width)} ${unit}`];
   });
   return `
-${machine.cpus} × ${machine.cpuModel}, node ${machine.node}, ${machine.system}
-${machine.disk}, a synced write of 4 KiB takes ${machine.syncMs.toFixed(2)} ms
+${machineLines(machine)}
 ${options.connections} connections, ${options.edges} edge(s), ${options.eventBytes}-byte events
 ${options.seconds} s a loop
 
@@ -291,11 +208,6 @@ ${storedLine(stored)}`;
 function storedLine({ acknowledged, once: stored, isRight, ...rest }: Measured['stored']): string {
   const line = `stored exactly once: ${stored} of ${acknowledged}`;
   return isRight ? line : `${line} ${JSON.stringify(rest)}`;
-}
-
-/** Says what happens, on a terminal. */
-function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }
 
 await runScript(main);

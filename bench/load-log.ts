@@ -1,4 +1,4 @@
-import { openRooms } from '../src/app.ts';
+import { quietRooms, select } from './rooms.ts';
 
 /*
  * Loads the log of a closed data directory, in a process of its own, and prints as JSON how long
@@ -21,29 +21,23 @@ export type Loaded = Times & {
 };
 
 const [data = ''] = process.argv.slice(2);
-const kept = { quarantineBytes: Number.MAX_SAFE_INTEGER, quarantineDays: 36_500 };
-const quiet = { logLevel: 'error', alarmWebhook: undefined } as const;
 const cpuBefore = process.cpuUsage();
 const startedAtMs = performance.now();
-const rooms = await openRooms({ data, edges: 0, diskReserve: 0, ...kept, ...quiet });
+const rooms = await quietRooms(data);
 await rooms.loader.flush(rooms.orphans);
 const elapsedMs = performance.now() - startedAtMs;
 const { user, system } = process.cpuUsage(cpuBefore);
 const cpuMs = (user + system) / 1_000;
 
 const [[rows, rescued] = []] = await select(
+  rooms,
   'SELECT count(*), count(_rescued_data) FROM bench.events',
 );
-const [[repeats] = []] = await select('SELECT sum(duplicates)::BIGINT FROM millrace.tables');
-const reasons = await select('SELECT reason, count(*) FROM millrace.quarantine GROUP BY reason');
-const quarantined = Object.fromEntries(reasons);
+const [[repeats] = []] = await select(rooms, 'SELECT sum(duplicates)::BIGINT FROM millrace.tables');
+const reasons = await select(
+  rooms,
+  'SELECT reason, count(*) FROM millrace.quarantine GROUP BY reason',
+);
+const quarantined = Object.fromEntries(reasons as readonly (readonly [string, number])[]);
 console.log(JSON.stringify({ elapsedMs, cpuMs, rows, rescued, repeats, quarantined }));
 await rooms.close();
-
-async function select(sql: string) {
-  const reader = await rooms.store.reader();
-  const found = [];
-  for await (const some of (await reader.select(sql)).rows) found.push(...some);
-  reader.close();
-  return found;
-}

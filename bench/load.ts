@@ -10,16 +10,22 @@ import { eventBytes, firstId, writeEvent } from './events.ts';
 export type Target = {
   readonly host: string;
   readonly port: number;
-  readonly path: string;
+  /** Requests go to them in turn: names of one length. */
+  readonly tables: readonly string[];
   readonly key: string;
   readonly connections: number;
+  /** More than one are sent as lines. */
+  readonly eventsPerRequest: number;
 };
 
-/** Without a rate: a closed loop, every connection sends again as soon as it is answered. */
+/**
+ * The rate is of events. Without one: a closed loop, every connection sends again as soon as it
+ * is answered.
+ */
 export type Phase = { readonly seconds: number; readonly ratePerSecond?: number };
 
 export type PhaseResult = {
-  /** So many ids were sent, from where the phase before ended; all were answered. */
+  /** Events, their ids from where the phase before ended; all were answered. */
   readonly sent: number;
   /** Of these, the ids that were not acknowledged. */
   readonly refusedIds: readonly number[];
@@ -33,11 +39,13 @@ export type PhaseResult = {
 
 const answerBytesMax = 4096;
 const tail = Buffer.from('\r\n\r\n{}');
+const [method, database] = ['POST ', '/postback/v3/event/bench/'];
 
 class Connection {
   readonly #socket: Socket;
   readonly #request: Buffer;
-  readonly #eventAt: number;
+  readonly #bodyAt: number;
+  readonly #events: number;
   readonly #answer = Buffer.alloc(answerBytesMax);
   #answerBytes = 0;
   id = 0;
@@ -45,12 +53,15 @@ class Connection {
 
   /** `answered` gets the status of each answer. */
   constructor(target: Target, answered: (connection: Connection, status: number) => void) {
+    const { eventsPerRequest: events, tables } = target;
+    const bodyBytes = events * (eventBytes + 1) - 1;
     const head =
-      `POST ${target.path} HTTP/1.1\r\nHost: ${target.host}:${target.port}\r\n` +
-      `Content-Type: application/json\r\nX-TD-Write-Key: ${target.key}\r\n` +
-      `Content-Length: ${eventBytes}\r\n\r\n`;
-    this.#eventAt = head.length;
-    this.#request = Buffer.alloc(head.length + eventBytes);
+      `${method}${database}${tables[0]} HTTP/1.1\r\nHost: ${target.host}:${target.port}\r\n` +
+      `Content-Type: application/${events > 1 ? 'x-ndjson' : 'json'}\r\n` +
+      `X-TD-Write-Key: ${target.key}\r\nContent-Length: ${bodyBytes}\r\n\r\n`;
+    this.#bodyAt = head.length;
+    this.#events = events;
+    this.#request = Buffer.alloc(head.length + bodyBytes, '\n');
     this.#request.write(head, 'latin1');
     const receive = (count: number, chunk: Uint8Array) => {
       if (this.#answerBytes + count > answerBytesMax) throw new Error('an answer is too long');
@@ -72,11 +83,15 @@ class Connection {
     return new Promise((resolve) => this.#socket.once('connect', resolve));
   }
 
-  send(id: number, dueMs: number): void {
+  /** @param id of the first event; the others count up from it. */
+  send(id: number, table: string, dueMs: number): void {
     this.id = id;
     this.dueMs = dueMs;
     this.#answerBytes = 0;
-    writeEvent(this.#request, this.#eventAt, id);
+    this.#request.write(table, method.length + database.length, 'latin1');
+    for (let index = 0; index < this.#events; index += 1) {
+      writeEvent(this.#request, this.#bodyAt + index * (eventBytes + 1), id + index);
+    }
     this.#socket.write(this.#request);
   }
 }
@@ -118,16 +133,17 @@ class Samples {
 class Load {
   readonly #idle: Connection[] = [];
   #idleSinceMs = 0;
-  readonly #connections: number;
+  readonly #target: Target;
+  /** Requests of the phases before. */
   #sentBefore = 0;
   #answered: (connection: Connection, status: number) => void = () => undefined;
 
-  private constructor(connections: number) {
-    this.#connections = connections;
+  private constructor(target: Target) {
+    this.#target = target;
   }
 
   static async open(target: Target): Promise<Load> {
-    const load = new Load(target.connections);
+    const load = new Load(target);
     for (let count = 0; count < target.connections; count += 1) {
       const connection = new Connection(target, (from, status) => load.#answered(from, status));
       await connection.opened();
@@ -141,25 +157,29 @@ class Load {
    * whatever became of the ones before it: what finds no idle connection waits, and that counts.
    */
   async run({ seconds, ratePerSecond }: Phase): Promise<PhaseResult> {
-    const total = ratePerSecond === undefined ? Infinity : Math.ceil(ratePerSecond * seconds);
+    const { connections, eventsPerRequest: events, tables } = this.#target;
+    const requestsPerSecond = ratePerSecond === undefined ? undefined : ratePerSecond / events;
+    const total =
+      requestsPerSecond === undefined ? Infinity : Math.ceil(requestsPerSecond * seconds);
     const latencies = new Samples(Math.min(total, 1_000_000));
     const late = new Samples(Math.min(total, 1_000_000));
     const refusedIds: number[] = [];
-    const idBefore = firstId + this.#sentBefore;
     let sent = 0;
     const startedAtMs = performance.now();
     const endMs = startedAtMs + seconds * 1000;
     const isOver = (nowMs: number) =>
-      ratePerSecond === undefined ? nowMs >= endMs : sent === total;
+      requestsPerSecond === undefined ? nowMs >= endMs : sent === total;
     const dueMs = (nowMs: number) =>
-      ratePerSecond === undefined ? nowMs : startedAtMs + (sent * 1000) / ratePerSecond;
+      requestsPerSecond === undefined ? nowMs : startedAtMs + (sent * 1000) / requestsPerSecond;
     const sendDue = () => {
       const nowMs = performance.now();
       while (this.#idle.length > 0 && !isOver(nowMs)) {
         const due = dueMs(nowMs);
         if (due > nowMs) return;
         late.add(nowMs - Math.max(due, this.#idleSinceMs));
-        this.#idle.shift()?.send(idBefore + sent, due);
+        const request = this.#sentBefore + sent;
+        const table = tables[request % tables.length] ?? '';
+        this.#idle.shift()?.send(firstId + request * events, table, due);
         sent += 1;
       }
     };
@@ -168,10 +188,12 @@ class Load {
       this.#answered = (connection, status) => {
         const nowMs = performance.now();
         latencies.add(nowMs - connection.dueMs);
-        if (status !== 200) refusedIds.push(connection.id);
+        if (status !== 200) {
+          for (let at = 0; at < events; at += 1) refusedIds.push(connection.id + at);
+        }
         if (this.#idle.push(connection) === 1) this.#idleSinceMs = nowMs;
         sendDue();
-        if (!isOver(nowMs) || this.#idle.length < this.#connections) return;
+        if (!isOver(nowMs) || this.#idle.length < connections) return;
         clearInterval(clock);
         resolve();
       };
@@ -180,7 +202,7 @@ class Load {
     const elapsedMs = performance.now() - startedAtMs;
     this.#sentBefore += sent;
     const [latenciesMs, lateMs] = [latencies.all(), late.all()];
-    return { sent, refusedIds, elapsedMs, latenciesMs, lateMs };
+    return { sent: sent * events, refusedIds, elapsedMs, latenciesMs, lateMs };
   }
 }
 

@@ -1,13 +1,11 @@
-import { execFile } from 'node:child_process';
-import { copyFile, link, mkdir, readdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { isDeepStrictEqual, parseArgs, promisify } from 'node:util';
-import { shardDirectory } from '../src/log/index.ts';
+import { parseArgs } from 'node:util';
 import { eventBytes } from './events.ts';
-import type { Loaded, Times } from './load-log.ts';
-import { type PreparedLog, prepareLog } from './misfit-log.ts';
-import { percentilesOf } from './percentiles.ts';
+import type { Times } from './load-log.ts';
+import { loadLog } from './loading.ts';
+import { prepareLog } from './misfit-log.ts';
+import { medianOf } from './percentiles.ts';
 import { freshDirectory, runScript } from './server.ts';
 import { type Way, ways } from './ways.ts';
 
@@ -74,12 +72,16 @@ async function main(): Promise<void> {
     const loads: Load[] = [];
     for (let round = 1; round <= rounds; round += 1) {
       for (const log of [clean, spoilt]) {
-        const times = await load(log, join(data, 'loaded'));
+        const loaded = join(data, 'loaded');
+        const times = await loadLog(log, loaded);
+        await rm(loaded, { recursive: true });
         loads.push({ log: log.name, ...times });
         if (!options.json) console.log(lineOf(log.name, times));
       }
     }
-    const [cleanMedian, misfitsMedian] = [medianOf(loads, 'clean'), medianOf(loads, 'misfits')];
+    const [cleanMedian, misfitsMedian] = [clean, spoilt].map(({ name }) => {
+      return medianOf(loads.filter(({ log }) => log === name));
+    }) as [Times, Times];
     const ratio = {
       elapsed: misfitsMedian.elapsedMs / cleanMedian.elapsedMs,
       cpu: misfitsMedian.cpuMs / cleanMedian.cpuMs,
@@ -96,35 +98,6 @@ async function main(): Promise<void> {
   } finally {
     await rm(data, { recursive: true });
   }
-}
-
-/**
- * What it takes a process to load a log.
- * @param data a folder for its copy, which is gone then.
- * @throws when an event is not where it must be
- */
-async function load({ name, data: source, expected }: PreparedLog, data: string): Promise<Times> {
-  const [from, to] = [shardDirectory(source, 0), shardDirectory(data, 0)];
-  await mkdir(to, { recursive: true });
-  await copyFile(join(source, 'keys.json'), join(data, 'keys.json'));
-  // Segments are read and removed, never changed.
-  const segments = (await readdir(from)).filter((file) => file.endsWith('.seg'));
-  for (const segment of segments) await link(join(from, segment), join(to, segment));
-  const script = fileURLToPath(new URL('load-log.ts', import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [script, data]);
-  await rm(data, { recursive: true });
-  const { elapsedMs, cpuMs, ...found } = JSON.parse(stdout) as Loaded;
-  if (!isDeepStrictEqual(found, expected)) {
-    const seen = `found ${JSON.stringify(found)}, expected ${JSON.stringify(expected)}`;
-    throw new Error(`${name}: events are missing or too many: ${seen}`);
-  }
-  return { elapsedMs, cpuMs };
-}
-
-function medianOf(loads: readonly Load[], name: string): Times {
-  const some = loads.filter(({ log }) => log === name);
-  const of = (time: keyof Times) => percentilesOf(Float64Array.from(some, (one) => one[time])).p50;
-  return { elapsedMs: of('elapsedMs'), cpuMs: of('cpuMs') };
 }
 
 function lineOf(name: string, { elapsedMs, cpuMs }: Times): string {

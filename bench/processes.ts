@@ -26,3 +26,9 @@ export async function serverProcesses(supervisor: number): Promise<readonly Serv
     index === 0 ? 'supervisor' : index === found.length - 1 ? 'store' : `edge-${index - 1}`;
   return found.map((process, index) => ({ name: nameOf(index), ...process }));
 }
+
+/** What a process has resident now; NaN where there is no /proc. */
+export async function residentBytes(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]) * 1024;
+}

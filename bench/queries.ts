@@ -1,10 +1,9 @@
-import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { Worker } from 'node:worker_threads';
 import { table } from '../src/cli/render.ts';
-import { createKey, type TestServer } from '../test/support/server.ts';
-import type { Phase, PhaseResult, Target } from './load.ts';
+import type { TestServer } from '../test/support/server.ts';
+import { LoadThread } from './load-thread.ts';
+import type { Phase } from './load.ts';
 import { percentilesOf } from './percentiles.ts';
 import { freshDirectory, runScript, withServer } from './server.ts';
 
@@ -59,24 +58,14 @@ async function main(): Promise<void> {
 }
 
 async function run(server: TestServer, phase: Phase) {
-  const { hostname: host, port } = new URL(server.ingest);
-  const key = await createKey(server.data, 'bench');
-  const path = '/postback/v3/event/bench/events';
-  const workerData: Target = { host, port: Number(port), path, key, connections: 64 };
-  const worker = new Worker(new URL('load.ts', import.meta.url), { workerData });
-  await once(worker, 'message');
-  const load = async (): Promise<PhaseResult> => {
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
-    worker.postMessage(phase);
-    return ((await once(worker, 'message')) as [PhaseResult])[0];
-  };
-  await load();
+  const thread = await LoadThread.start(server, { connections: 64 });
+  await thread.run(phase);
   const rows = [];
   for (const [beside, queries] of phases) {
     const ending = queries.map((sql) => endOf(server, sql, phase.seconds * 1000));
     const stop = new AbortController();
     const looking = look(server, stop.signal);
-    const { latenciesMs } = await load();
+    const { latenciesMs } = await thread.run(phase);
     stop.abort();
     const { lagMs, healthMs } = await looking;
     const ends = new Set(await Promise.all(ending));
@@ -85,7 +74,7 @@ async function run(server: TestServer, phase: Phase) {
     const [p50Ms, p99Ms, maxMs] = [p50, p99, max].map((ms) => Number(ms.toFixed(1)));
     rows.push({ beside, p50Ms, p99Ms, maxMs, lagMs, healthMs, ends: [...ends].join(', ') });
   }
-  await worker.terminate();
+  await thread.close();
   return rows;
 }
 

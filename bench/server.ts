@@ -32,6 +32,11 @@ export async function withServer<T>(
   }
 }
 
+/** Says what happens, on a terminal. */
+export function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+}
+
 /** Runs a script; what it throws becomes one line, and the exit code 1. */
 export async function runScript(main: () => Promise<void>): Promise<never> {
   try {

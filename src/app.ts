@@ -112,7 +112,8 @@ function toolsOf(config: RoomsConfig, process: string) {
     /** Ends the process: its supervisor starts it anew, and recovery tells what is on disk. */
     onFatal: (error: unknown) => {
       logger.error({ error: messageOf(error) }, 'this process must start anew');
-      globalThis.process.exit(70);
+      // An exit would wait for threads of the pool, and a query may keep one.
+      globalThis.process.kill(globalThis.process.pid, 'SIGKILL');
     },
   };
 }

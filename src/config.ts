@@ -15,6 +15,8 @@ type Setting<T> = {
   /** What the flag's value is called in help; none for a switch. */
   readonly value?: string;
   readonly help: string;
+  /** Given again, it is one more. */
+  readonly repeats?: boolean;
 };
 
 function setting<T>(schema: z.ZodType<T>, help: string, value?: string): Setting<T> {
@@ -52,7 +54,12 @@ const expiry = z.union(
 );
 const switches = ['on', 'off'] as const;
 const levels = ['debug', 'info', 'warn', 'error'] as const;
-const queryFormats = ['table', 'json', 'csv', 'ndjson'] as const;
+const queryFormats = ['table', 'json', 'csv', 'ndjson', 'parquet', 'arrow'] as const;
+const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000 };
+const duration = z
+  .string()
+  .regex(/^[1-9]\d{0,5}[smh]$/, 'expected a time such as 90s, 5m or 1h')
+  .transform((word) => Number(word.slice(0, -1)) * (unitMs[word.slice(-1)] ?? 0));
 
 export const settings = {
   data: setting(text.default('./millrace-data'), 'data directory', 'DIR'),
@@ -164,6 +171,12 @@ export const settings = {
     'FORMAT',
   ),
   file: setting(text.optional(), 'read the SQL from a file; - for standard input', 'FILE'),
+  param: {
+    ...setting(z.array(z.string()).default([]), 'value of $1, $2 …, or NAME=VALUE', 'VALUE'),
+    repeats: true,
+  },
+  timeout: setting(duration.optional(), 'how long it may take (default: 60s)', 'TIME'),
+  to: setting(text.optional(), 'folder to write to; it is made if need be', 'DIR'),
 } satisfies Record<string, Setting<unknown>>;
 
 export type SettingName = keyof typeof settings;

@@ -442,6 +442,9 @@ test.each([
   'query',
   'flush',
   'status',
+  'backup',
+  'backup verify',
+  'restore',
 ])('millrace %s --help gives examples', async (command) => {
   const ran = await millrace([...command.split(' ').filter(Boolean), '--help']);
   expect(ran).toMatchObject({ code: 0, stderr: '' });

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { limits } from '../src/base/index.ts';
@@ -31,7 +31,7 @@ const files = () => (line.store.schema('shop', 'orders') as StoredTable).files;
 /** Files of the lake, as they are on disk. */
 async function onDisk(): Promise<readonly string[]> {
   const names = await readdir(line.store.lake.directory, { recursive: true });
-  return names.filter((name) => name.endsWith('.parquet')).sort();
+  return names.filter((name) => /^[^.].*\.parquet$/.test(name)).sort();
 }
 
 /** The books are right, and the lake holds what the catalog names, nothing else. */
@@ -54,6 +54,7 @@ describe('archive', () => {
     '{"a":9007199254740993,"s":"","j":[1, 2.50],"d":-0.0}',
     '{"a":"no","s":"ü😀\\u0000\\n","d":1e300}',
     '{"a":18446744073709551616,"time":7,"S":"second"}',
+    '{"date":"some day","filename":"x","file_row_number":7}',
     '{}',
   ];
 
@@ -119,7 +120,7 @@ describe('archive', () => {
     await mustBeRight();
   });
 
-  test('files of others are not touched, what is left of ours goes at the start', async () => {
+  test('files of others stay, what is left of ours is set aside at the start', async () => {
     await append(['{"a":1}']);
     await archive();
     await line.close();
@@ -134,6 +135,21 @@ describe('archive', () => {
     const left = await readdir(lake, { recursive: true });
     expect(left.filter((name) => name.endsWith('.txt'))).toHaveLength(1);
     expect(left).not.toContain('shop/gone');
+    const aside = '.orphans/shop.orders.date=2023-11-14.0123456789abcdef.parquet';
+    expect(left.filter((name) => /^\.\w+\/./.test(name))).toEqual([aside]);
+    expect(line.store.lake.setAside).toBe(1);
+    await line.reopen();
+    expect(line.store.lake.setAside).toBe(0);
+  });
+
+  test('a store that was lost does not take the files along', async () => {
+    await append(['{"a":1}']);
+    await archive();
+    await line.close();
+    await rm(join(directory.path, 'store'), { recursive: true });
+    line = await Line.open(directory.path);
+    const left = await readdir(join(directory.path, 'lake/.orphans'));
+    expect(left).toEqual([expect.stringMatching(/^shop\.orders\.date=2023-11-14\./)]);
   });
 
   test('a data directory that moves takes its files along', async () => {

@@ -1,11 +1,12 @@
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { tableFromIPC } from 'apache-arrow';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from './support/eventually.ts';
-import { createKey, query, temporaryDirectory, TestServer } from './support/server.ts';
+import { createKey, millrace, query, temporaryDirectory, TestServer } from './support/server.ts';
 
 /* Users' SQL reads their data, and can do nothing else. */
 
@@ -226,6 +227,7 @@ describe('SQL of users', () => {
 
   /** Takes all places with slow queries; the two beyond them are refused at once. */
   const takeAllPlaces = async () => {
+    await eventually('none runs', async () => (await queries<unknown[]>()).length === 0);
     const gone = new AbortController();
     const asked = Array.from({ length: 12 }, () => ask(slow, gone.signal).catch(() => 'left'));
     const refused = await Promise.race(asked);
@@ -236,6 +238,44 @@ describe('SQL of users', () => {
     };
     return { leave };
   };
+
+  test('the command line takes parameters and a time, and says why an answer is cut', async () => {
+    const run = (...args: readonly string[]) => millrace([...args, '--data', directory.path]);
+    const listed = ['--param', '007', '--param', '7', 'SELECT $1 AS a, $2 AS b, typeof($2) AS t'];
+    const named = ['--param', 'x=a=b', '--param', 'y=null', 'SELECT $x AS x, $y AS y'];
+    for (const [args, stdout] of [
+      [listed, '[\n{"a":"007","b":7,"t":"BIGINT"}\n]\n'],
+      [named, '[\n{"x":"a=b","y":null}\n]\n'],
+    ] as const) {
+      expect(await run('query', '--json', ...args)).toEqual({ code: 0, stdout, stderr: '' });
+    }
+    const cut = await run(
+      'query',
+      '--format',
+      'csv',
+      '--timeout',
+      '1s',
+      'FROM range(100000000000)',
+    );
+    expect(cut.code).toBe(1);
+    expect(cut.stdout).toMatch(/^range\r\n0\r\n1\r\n/);
+    expect(cut.stderr).toContain('took longer than 1 s');
+    const file = await run('query', '--format', 'parquet', 'FROM shop.orders');
+    expect([file.code, file.stdout.slice(0, 4)]).toEqual([0, 'PAR1']);
+  });
+
+  test('the command line lists what runs, and cancels it', async () => {
+    const run = (...args: readonly string[]) => millrace([...args, '--data', directory.path]);
+    expect((await run('queries', 'list')).stdout).toBe('no query is running\n');
+    const answer = fail({ sql: slow });
+    const id = await eventually('it is listed', async () => {
+      const { stdout } = await run('queries', 'list');
+      return /^(\w{12}) +[\d.]+ s +0 {2}0 B +SELECT count/m.exec(stdout)?.[1];
+    });
+    expect((await run('queries', 'cancel', id)).stdout).toBe(`${id} is cancelled\n`);
+    expect(await answer).toMatchObject({ code: 'QUERY_CANCELLED' });
+    expect((await run('queries', 'cancel', 'nosuch')).stderr).toContain('no query nosuch');
+  });
 
   test('a query whose caller has left gives its place to others', async () => {
     for (let round = 0; round < 3; round += 1) {
@@ -250,9 +290,24 @@ describe('SQL of users', () => {
     const key = await createKey(directory.path, 'shop');
     await server.post('shop/later', '{"a":2}', { 'X-TD-Write-Key': key });
     await server.flush();
+    expect((await millrace(['status', '--data', directory.path])).stdout).toContain('running');
+    expect((await fetch(`${server.admin}/readyz`)).status).toBe(200);
     expect(await leave()).toBeGreaterThanOrEqual(10);
     await eventually('a place is free', async () => (await ask('SELECT 1')).status === 200);
     expect(await query(directory.path, 'SELECT a FROM shop.later')).toEqual([{ a: 2 }]);
+  });
+
+  test.runIf(process.platform === 'linux')('the store stands back for the edge', async () => {
+    const { pid = 0 } = server.process;
+    const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    const threadsOf = async (child: string) => {
+      const ids = await readdir(`/proc/${child}/task`);
+      return new Set(ids.map((id) => getPriority(Number(id))));
+    };
+    const priorities = await Promise.all(children.trim().split(' ').map(threadsOf));
+    const own = getPriority();
+    expect(priorities).toContainEqual(new Set([own]));
+    expect(priorities).toContainEqual(new Set([15]));
   });
 
   test('a caller that never reads does not hold up the others', async () => {

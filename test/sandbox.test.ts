@@ -122,6 +122,8 @@ describe('files and settings', () => {
     `SELECT * FROM "@DATA@/store/staging/query-1".parquet`,
     "DESCRIBE '@DATA@/store/staging/query-1.parquet'",
     "SELECT * FROM 'query-1.parquet'",
+    "SELECT * FROM '@DATA@/lake/shop/orders/**'",
+    "SELECT * FROM read_parquet('@DATA@/lake/shop/orders/**')",
     "SELECT * FROM 'https://example.com/x.parquet'",
     "SELECT * FROM '*.csv'",
     "SELECT * FROM 'file:x'",
@@ -190,7 +192,7 @@ test('after all that, everything is as it was', async () => {
 describe('what the engine has', () => {
   const namesOf = async (types: string) => {
     const sql = `SELECT DISTINCT function_name AS name FROM duckdb_functions()
-      WHERE function_type IN (${types}) ORDER BY ALL`;
+      WHERE internal AND function_type IN (${types}) ORDER BY ALL`;
     return (await server.query<{ name: string }>(sql)).map(({ name }) => name);
   };
 

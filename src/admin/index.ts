@@ -22,5 +22,6 @@ export {
   type QuarantineFilter,
   type ReceiptStatus,
 } from './operations.ts';
+export type { QueryReport } from '../query/index.ts';
 export { type KeyUsage, skewBounds } from '../store/index.ts';
 export { readStatus, type Status } from './status.ts';

@@ -43,8 +43,8 @@ const running = new WeakSet<Store>();
 /**
  * Makes a backup, or brings the one in a folder up to now.
  * @param directory an absolute path. @param verify whether what is there already is checked again.
- * @throws BACKUP_PLACE, BACKUP_BUSY, BACKUP_DAMAGED, BACKUP_FAILED, LOCKED; the former backup is
- * whole
+ * @throws BACKUP_PLACE, BACKUP_BUSY, BACKUP_DAMAGED, BACKUP_FAILED, LOG_DAMAGED, STORE_INVALID;
+ * the former backup is whole
  */
 export async function backup(
   source: BackupSource,
@@ -136,7 +136,7 @@ class Backup {
       quarantined: await store.parked.count(),
       lake: store.lake.files.map(({ path, bytes }) => {
         const from = join(store.lake.directory, path);
-        return { path: join(lakeName, path), bytes, from, kind: 'forever' };
+        return { path: join(lakeName, path), bytes, from, kind: 'lake' };
       }),
       keys: await this.#keys(),
     };
@@ -162,12 +162,8 @@ class Backup {
     const sources: Source[] = [];
     for (const { shard, cursor, durable } of shards) {
       const directory = shardDirectory(dataDirectory, shard);
-      for (const { path: from, bytes, isSealed } of await segmentsOf(
-        nodeDisk,
-        directory,
-        cursor,
-        durable,
-      )) {
+      const segments = await segmentsOf(nodeDisk, directory, cursor, durable);
+      for (const { path: from, bytes, isSealed } of segments) {
         const path = relative(dataDirectory, from);
         sources.push({ path, bytes, from, kind: isSealed ? 'sealed' : 'passing' });
       }
@@ -182,7 +178,7 @@ class Backup {
     for (const path of await filesBelow(dataDirectory, 'raw')) {
       const from = join(dataDirectory, path);
       const found = await stat(from).catch(() => undefined);
-      if (found) sources.push({ path, bytes: found.size, from, kind: 'forever', mayGo: true });
+      if (found) sources.push({ path, bytes: found.size, from, kind: 'raw' });
     }
     return sources;
   }

@@ -3,7 +3,7 @@ import { link, open } from 'node:fs/promises';
 import { fault, nodeDisk, type ReadableFile, type Task } from '../base/index.ts';
 
 const pieceBytes = 1024 * 1024;
-/** As much of two files of the same length as tells them apart: names may come again. */
+/** As much of two files as tells them apart: a segment of the log begins with random numbers. */
 const headBytes = 4096;
 
 /** How much of the work is done; ends it when nobody waits any more. */
@@ -93,17 +93,16 @@ export async function isLinked(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Whether two files that never change are one and the same, by their length and beginning. */
-export async function isSame(one: string, other: string, bytes: number): Promise<boolean> {
-  const [first, second] = await Promise.all([one, other].map((path) => headOf(path, bytes)));
+/** Whether two files of one length that never change are the same: they begin alike. */
+export async function isSame(one: string, other: string): Promise<boolean> {
+  const [first, second] = await Promise.all([one, other].map(headOf));
   return first !== undefined && second !== undefined && first.equals(second);
 }
 
-function headOf(path: string, bytes: number): Promise<Buffer | undefined> {
+function headOf(path: string): Promise<Buffer | undefined> {
   return withFile(path, async (file) => {
-    if ((await file.size()) !== bytes) return undefined;
-    const head = Buffer.alloc(Math.min(headBytes, bytes));
-    return (await file.read(head, 0)) === head.length ? head : undefined;
+    const head = Buffer.alloc(headBytes);
+    return head.subarray(0, await file.read(head, 0));
   }).catch(() => undefined);
 }
 

@@ -19,13 +19,12 @@ export type Source = {
   readonly bytes: number;
   readonly from: string | ReadableFile;
   /**
-   *  - `forever`: never changes, and there is one file of this name
-   *  - `sealed`: never changes
+   *  - `lake`: never changes, and its name is never used again
+   *  - `raw`: never changes; it may be gone when its turn comes, and its name used again
+   *  - `sealed`: never changes, and is of one backup
    *  - `passing`: its first bytes are what they must be now
    */
-  readonly kind: 'forever' | 'sealed' | 'passing';
-  /** Whether it may be gone when its turn comes. */
-  readonly mayGo?: boolean;
+  readonly kind: 'lake' | 'raw' | 'sealed' | 'passing';
 };
 
 /** What is to be done for a file. */
@@ -42,7 +41,9 @@ export class Folder {
   readonly #lock: DirectoryLock;
   readonly #former: ReadonlyMap<string, Kept>;
   readonly #made = new Set<string>();
-  #added: Kept[] = [];
+  readonly #added: Kept[] = [];
+  /** Whether the former manifest is the one on disk. */
+  #isSure = true;
 
   private constructor(directory: string, lock: DirectoryLock, former: Manifest | undefined) {
     this.directory = directory;
@@ -70,6 +71,8 @@ export class Folder {
     try {
       const former = await findManifest(directory);
       const folder = new Folder(directory, lock, former);
+      // Who wrote the manifest may have been killed before its name was on disk.
+      await nodeDisk.syncDirectory(directory);
       await folder.#sweep(former);
       return folder;
     } catch (error) {
@@ -82,17 +85,22 @@ export class Folder {
   async plan(id: string, sources: readonly Source[]): Promise<readonly Job[]> {
     const jobs: Job[] = [];
     for (const source of sources) {
-      const { path, bytes, from, kind } = source;
-      const former = kind === 'forever' ? this.#former.get(path) : undefined;
-      const isKept =
-        former?.bytes === bytes &&
-        typeof from === 'string' &&
-        (await isSame(from, join(this.directory, path), bytes));
-      const isFree = kind === 'forever' && former === undefined;
-      const to = isFree ? path : `${id}/${path}`;
-      jobs.push({ ...source, to, kept: isKept ? former : undefined });
+      const { path, kind } = source;
+      const isShared = kind === 'lake' || kind === 'raw';
+      const to = isShared && !this.#former.has(path) ? path : `${id}/${path}`;
+      jobs.push({ ...source, to, kept: isShared ? await this.#keptOf(source) : undefined });
     }
     return jobs;
+  }
+
+  /** What the former backup has of a file that never changes. */
+  async #keptOf({ path, bytes, from, kind }: Source): Promise<Kept | undefined> {
+    const former = this.#former.get(path);
+    const place = join(this.directory, path);
+    const found = await stat(place).catch(() => undefined);
+    if (former?.bytes !== bytes || found?.size !== bytes) return undefined;
+    const isSure = kind === 'lake' || (typeof from === 'string' && (await isSame(from, place)));
+    return isSure ? former : undefined;
   }
 
   /** The disk of the data must keep its reserve. @throws BACKUP_FAILED */
@@ -115,7 +123,7 @@ export class Folder {
    * @returns undefined for a file that is gone and may be
    */
   async put(job: Job, verify: boolean, count: Count): Promise<Kept | undefined> {
-    const { from, to, kept, mayGo, ...source } = job;
+    const { from, to, kept, ...source } = job;
     if (kept && (!verify || (await this.#isWhole(kept, count)))) return kept;
     const place = join(this.directory, to);
     await this.#makeFolderOf(place);
@@ -130,7 +138,7 @@ export class Folder {
       return file;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      if (mayGo) return undefined;
+      if (source.kind === 'raw') return undefined;
       throw fault('BACKUP_FAILED', { seen: `the data lack ${source.path}` }, error);
     }
   }
@@ -170,6 +178,7 @@ export class Folder {
   async finish(manifest: Manifest): Promise<void> {
     for (const { path } of this.#added) await nodeDisk.syncFile(join(this.directory, path));
     for (const folder of this.#made) await nodeDisk.syncDirectory(folder);
+    this.#isSure = false;
     await writeManifest(this.directory, manifest);
     // What cannot be removed now goes with the next backup.
     await this.#sweep(manifest).catch(() => undefined);
@@ -180,8 +189,9 @@ export class Folder {
     return this.#added;
   }
 
-  /** Removes what the manifest on disk does not name, as far as it can. */
+  /** Removes what the manifest on disk does not name, if it is sure which one that is. */
   async giveUp(): Promise<void> {
+    if (!this.#isSure) return;
     const manifest = await findManifest(this.directory);
     await this.#sweep(manifest);
   }

@@ -76,7 +76,6 @@ async function mustBeFree(directory: string, data: string): Promise<void> {
     throw fault('RESTORE_PLACE', { seen });
   };
   if (await overlap(directory, data)) refuse(`${data} and the backup lie in each other`);
-  await nodeDisk.makeDirectory(dirname(resolve(data)));
   const found = await stat(data).catch(() => undefined);
   if (!found) return;
   const isEmpty = found.isDirectory() && (await entriesOf(data)).length === 0;

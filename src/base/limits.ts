@@ -77,21 +77,28 @@ export const limits = Object.freeze({
   syncAgeMsMax: 10_000,
 
   /** Log bytes that one store transaction takes, all shards together. The rest waits. */
-  batchBytesMax: 16 * mib,
+  batchBytesMax: 48 * mib,
   /** What it takes at least, after failures have halved it; each success doubles it again. */
   batchBytesMin: 64 * kib,
+  /** Memory that is kept from one batch for the next. Beyond: it is given back. */
+  spareBytesMax: 64 * mib,
   /** Rest between two transactions while nobody waits for a flush. */
   loadEveryMs: 50,
   /** Wait before a failed load is tried again: doubled each time up to this. */
   loadRetryMsMax: 5_000,
-  /** What queries may spill to disk. Beyond: the query fails. */
-  storeSpillBytesMax: 1024 * mib,
+  /** What queries and compaction may spill to disk. Beyond: they fail. */
+  storeSpillBytesMax: 4096 * mib,
   /** Arrays and objects within each other in a JSON column. Beyond: `_rescued_data`. */
   nestingMax: 500,
   /** Memory that the SQL engine takes before it spills to disk. */
-  storeMemoryBytesMax: 2048 * mib,
+  storeMemoryBytesMax: 1024 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
   storeWalBytesMax: 16 * mib,
+  /**
+   * Rows of a table that are stored together. When a transaction brings that many they go to
+   * their place at once, and not by the store's log.
+   */
+  rowGroupRows: 30_720,
   /** Free room that a transaction leaves, or 1/16 of a small disk. Below: tried again later. */
   storeRoomBytesMin: 8 * mib,
   storeRoomDiskShare: 1 / 16,
@@ -111,6 +118,8 @@ export const limits = Object.freeze({
   hotBytesMax: 512 * mib,
   /** Files that one archive makes. Rows of further days share one. */
   archiveDaysMax: 366,
+  /** How long files that the catalog did not name at a start are kept aside. Beyond: removed. */
+  orphansKeptMs: 7 * 24 * 60 * 60 * 1000,
   /** A file that compaction makes is no longer than this, nor made of more rows. */
   fileBytesMax: 192 * mib,
   fileRowsMax: 4_000_000,
@@ -191,7 +200,7 @@ export const limits = Object.freeze({
   /** Queries at once. Beyond: QUERY_BUSY, retryable. */
   queriesMax: 10,
   /** Memory that queries hold and the engine cannot spill. Beyond: one ends, QUERY_MEMORY. */
-  queryMemoryBytesMax: 1024 * mib,
+  queryMemoryBytesMax: 640 * mib,
   /** Memory of the store's process while queries run. Beyond: it is started anew. */
   storeProcessBytesMax: 6 * 1024 * mib,
   /** How often that is looked at. */

@@ -57,7 +57,9 @@ export const restoreCommand = defineCommand('restore', {
     if (json) return console.log(JSON.stringify(report));
     const rows = report.tables.reduce((sum, table) => sum + table.rows, 0);
     console.log(`${data} is what ${report.directory} was at ${report.createdAt}:`);
-    console.log(`${sizeText(report)}; ${count(report.tables.length, 'table')}, ${rows} rows`);
+    console.log(
+      `${sizeText(report)}; ${count(report.tables.length, 'table')}, ${count(rows, 'row')}`,
+    );
     console.log(`\nTo start: ${invocation()} serve --data ${data}`);
   },
 });

@@ -21,6 +21,10 @@ type Options<N extends SettingName> = {
   readonly run: (values: Values<N>, ...args: (string | undefined)[]) => Promise<void>;
 };
 
+function oneMore(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
 /** A command whose flags come from the table of settings. `data` and `config` are always there. */
 export function defineCommand<N extends SettingName>(name: string, options: Options<N>): Command {
   const command = new Command(name).description(options.summary);
@@ -32,7 +36,9 @@ export function defineCommand<N extends SettingName>(name: string, options: Opti
     const isSilent = fallback === undefined || fallback === false || Array.isArray(fallback);
     const shown = isSilent ? '' : ` (default: ${fallback})`;
     const text = options.help?.[setting] ?? help;
-    command.addOption(new Option(flagOf(setting) + value, text + shown));
+    const option = new Option(flagOf(setting) + value, text + shown);
+    if ('repeats' in rest) option.argParser(oneMore);
+    command.addOption(option);
   }
   const examples = options.examples.map((line) => `  ${invocation()} ${line}`).join('\n');
   command.addHelpText('after', `\nExamples:\n${examples}`);

@@ -156,7 +156,7 @@ export async function ask(
 /** An error as the server says it. */
 type Said = { readonly error: string; readonly code?: string; readonly hint?: string };
 
-function saidFault({ error, code, hint }: Said): Error {
+export function saidFault({ error, code, hint }: Said): Error {
   const known = code !== undefined && code in catalogue ? (code as FaultCode) : 'QUERY_FAILED';
   return Object.assign(fault(known), { message: error, hint });
 }
@@ -164,12 +164,17 @@ function saidFault({ error, code, hint }: Said): Error {
 /** The end of an answer that tells how far it is. @throws what the server says; NO_ANSWER */
 async function resultOf(answer: IncomingMessage, progress: Task['progress']): Promise<unknown> {
   type Line = Partial<Said> & { readonly progress?: ProgressReport; readonly result?: unknown };
-  for await (const text of linesOf(answer.setEncoding('utf8'))) {
-    const line = JSON.parse(text) as Line;
-    if (line.error !== undefined) throw saidFault(line as Said);
-    if (line.progress === undefined) return line.result;
-    progress(line.progress);
+  try {
+    for await (const text of linesOf(answer.setEncoding('utf8'))) {
+      const line = JSON.parse(text) as Line;
+      if (line.error !== undefined) throw saidFault(line as Said);
+      if (line.progress === undefined) return line.result;
+      progress(line.progress);
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ECONNRESET') throw error;
   }
+  // It was stopped or killed on the way.
   throw fault('NO_ANSWER', { seen: 'the data' });
 }
 

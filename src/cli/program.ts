@@ -5,10 +5,12 @@ import { archiveCommand } from './archive.ts';
 import { backupCommand, restoreCommand } from './backup.ts';
 import { columnsCommand } from './columns.ts';
 import { eraseCommand } from './erase.ts';
+import { exportCommand } from './export.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
 import { openapiCommand } from './openapi.ts';
 import { quarantineCommand } from './quarantine.ts';
+import { queriesCommand } from './queries.ts';
 import { queryCommand } from './query.ts';
 import { receiptCommand } from './receipt.ts';
 import { reloadCommand } from './reload.ts';
@@ -23,6 +25,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const program = new Command('millrace')
     .description('The fast, durable channel from an HTTP POST to a SQL table.')
     .version(version())
+    // An option belongs to the command before it, also where `backup` and `backup verify` have it.
+    .enablePositionalOptions()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, 'millrace:')) })
     .addHelpText(
       'after',
@@ -33,16 +37,11 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
         `  ${invocation()} query "SELECT * FROM demo.events"`,
     );
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
+  const asking = [queriesCommand, exportCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
-  const lake = [
-    archiveCommand,
-    retentionCommand,
-    eraseCommand,
-    reloadCommand,
-    backupCommand,
-    restoreCommand,
-  ];
-  for (const command of [...commands, ...repair, ...lake, openapiCommand]) {
+  const lake = [archiveCommand, retentionCommand, eraseCommand, reloadCommand];
+  const whole = [backupCommand, restoreCommand, openapiCommand];
+  for (const command of [...commands, ...asking, ...repair, ...lake, ...whole]) {
     program.addCommand(command);
   }
   try {

@@ -39,6 +39,7 @@ const fingerprintAt = 12;
 const fixedBytes = 44;
 const groupBytes = 6;
 const lengthBytes = 4;
+const twoTo32 = 2 ** 32;
 
 /** An event of a record, and where it stands in it: no two of a record stand at the same place. */
 export type Placed = { readonly at: number; readonly postback: Postback };
@@ -84,7 +85,7 @@ export class SingleHead {
   /** @param at where a record of version 1 begins. */
   constructor(bytes: Buffer, at: number) {
     this.#lengths = lengthsAt(bytes, at);
-    this.#bytes = Buffer.from(bytes.subarray(at + fingerprintAt, bodyStartAt(bytes, at)));
+    this.#bytes = Buffer.from(bytes.subarray(at + fingerprintAt, bodyOf(bytes, at)));
   }
 
   /** Whether the record at a place is of version 1. */
@@ -94,7 +95,7 @@ export class SingleHead {
 
   /** The same for all records whose heads differ in nothing but the time of receipt. */
   static textAt(bytes: Buffer, at: number): string {
-    const names = bytes.toString('latin1', at + fingerprintAt, bodyStartAt(bytes, at));
+    const names = bytes.toString('latin1', at + fingerprintAt, bodyOf(bytes, at));
     return `${lengthsAt(bytes, at)} ${names}`;
   }
 
@@ -117,7 +118,7 @@ export class SingleHead {
 
 /** The time of receipt in the record of version 1 at a place, ms since the epoch. */
 export function receivedAtMsAt(bytes: Buffer, at: number): number {
-  return bytes.readUInt32LE(at + 4) + bytes.readUInt32LE(at + 8) * 2 ** 32;
+  return bytes.readUInt32LE(at + 4) + bytes.readUInt32LE(at + 8) * twoTo32;
 }
 
 /** Whether an event was erased: its bytes are zeros, and no body begins with one. */
@@ -129,7 +130,7 @@ function lengthsAt(bytes: Buffer, at: number): number {
   return bytes.readUInt16LE(at + 1);
 }
 
-function bodyStartAt(bytes: Buffer, at: number): number {
+function bodyOf(bytes: Buffer, at: number): number {
   return at + fixedBytes + (bytes[at + 1] ?? 0) + (bytes[at + 2] ?? 0);
 }
 

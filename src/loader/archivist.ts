@@ -36,9 +36,10 @@ export class Archivist {
 
   start(): void {
     const { store, logger } = this.#parts;
-    const { missing } = store.lake;
+    const { missing, setAside } = store.lake;
     const hint = 'put them back, from a backup or another disk; see: millrace status';
     if (missing.length > 0) logger.error({ missing, hint }, 'files of the lake are not there');
+    if (setAside > 0) logger.warn({ setAside }, 'files that no table names are in lake/.orphans');
     if (this.#parts.archiveMinutes !== undefined) this.#running = this.#run();
   }
 

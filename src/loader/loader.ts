@@ -396,6 +396,8 @@ export class Loader {
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
+    batch.release();
+    for (const { shard, records } of batch.parts) this.#shards.get(shard)?.reader.release(records);
     await this.raw.drop();
   }
 

@@ -150,6 +150,11 @@ export class TablePlan {
     };
   }
 
+  /** Gives the memory of the rows to others, when they are stored or will not be. */
+  release(): void {
+    this.#rows.release();
+  }
+
   addDuplicate(source: Source): void {
     this.repeats.push(source);
   }

@@ -30,6 +30,7 @@ export class LogReader {
   #open: OpenSegment | undefined;
   readonly #damaged = new Set<number>();
   readonly #endsBefore = new Map<number, number>();
+  readonly #spare: Buffer[] = [];
 
   private constructor(disk: Disk, directory: string) {
     this.#disk = disk;
@@ -98,7 +99,7 @@ export class LogReader {
     bytesMax: number,
   ): Promise<ReadBatch> {
     for (let want = Math.min(readBytes, bytesMax); ; want *= 2) {
-      const bytes = Buffer.allocUnsafe(Math.min(want, end - start));
+      const bytes = this.#buffer(want).subarray(0, Math.min(want, end - start));
       const count = await segment.file.read(bytes, start - segment.base);
       const atEnd = count < bytes.length || start + count === end;
       const found = scan(header, bytes.subarray(0, count), start, atEnd);
@@ -111,6 +112,18 @@ export class LogReader {
       if (damage.length > 0) this.#damaged.add(segment.base);
       return { records: found.records, damage, next };
     }
+  }
+
+  /** Takes back the memory of records that nobody looks at any more, for the next ones. */
+  release(records: Records): void {
+    const { buffer, length } = records.bytes;
+    if (length === 0 || this.#spare.length * readBytes >= limits.batchBytesMax) return;
+    if (buffer.byteLength === readBytes) this.#spare.push(Buffer.from(buffer));
+  }
+
+  #buffer(bytes: number): Buffer {
+    if (bytes > readBytes) return Buffer.allocUnsafeSlow(bytes);
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(readBytes);
   }
 
   #damage(segment: OpenSegment, from: number, to: number, reason: string): ReadBatch {

@@ -15,7 +15,6 @@ type Parts = {
  */
 export class Watch {
   readonly #parts: Parts;
-  #reader: Promise<DuckReader> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isLooking = false;
   #memory = 0;
@@ -35,12 +34,12 @@ export class Watch {
     if (this.#parts.running.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
-    if (!this.#isLooking) this.#close();
   }
 
-  #close(): void {
-    void this.#reader?.then((reader) => reader.close());
-    this.#reader = undefined;
+  /** A reader keeps files from being removed: one for each look. */
+  async #heldBytes(): Promise<number> {
+    const reader = await this.#parts.reader();
+    return reader.heldBytes().finally(() => reader.close());
   }
 
   async #look(): Promise<void> {
@@ -49,8 +48,7 @@ export class Watch {
     if (this.#isLooking) return;
     this.#isLooking = true;
     try {
-      this.#reader ??= this.#parts.reader();
-      const heldBytes = await (await this.#reader).heldBytes();
+      const heldBytes = await this.#heldBytes();
       this.#memory = processBytes;
       const { queryMemoryBytesMax, storeMemoryBytesMax } = limits;
       const isOver =
@@ -63,7 +61,6 @@ export class Watch {
       // The engine has no memory for the question itself: the next look comes soon.
     } finally {
       this.#isLooking = false;
-      if (!this.#timer) this.#close();
     }
   }
 

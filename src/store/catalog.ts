@@ -2,6 +2,7 @@ import type { DuckWriter } from './duckdb.ts';
 import { lakeSql, readFiles, readSealed } from './lake-catalog.ts';
 import { receiptSql } from './receipts.ts';
 import type { Rows } from './rows.ts';
+import { macrosSql } from './td-macros.ts';
 import { type Column, type ColumnType, skewBounds } from './types.ts';
 import type { Relations, StoredTable } from './views.ts';
 
@@ -22,12 +23,19 @@ import type { Relations, StoredTable } from './views.ts';
  *   mr.retention  how long rows are kept: see `Retention`
  *   mr.lake       where the lake was when the views were made
  *   millrace.*    what users may read about all this
+ *   mm            nothing: the engine's main database
  *   ml.waiting    in memory: events that are in the log only, when somebody asked last
+ *   ml.td         in memory: macros for users' SQL
  *
  * No user's database is called `mr`: their names have three characters at least. For the same
  * reason the file is not `millrace.duckdb`: a catalog and a schema of one name are ambiguous.
  */
 export const fileName = 'millrace-1.duckdb';
+
+/** Where users' SQL finds names without a schema. */
+export const userPath = '"millrace-1".main,ml.td';
+/** A file that is always empty and new: see `Duck.open`. */
+export const emptyName = 'mm.duckdb';
 
 /** What an event in quarantine counts for besides its texts. */
 export const parkedOverheadBytes = 200;
@@ -41,6 +49,7 @@ ATTACH ':memory:' AS ml;
 CREATE TABLE ml.waiting (
   shard BIGINT, "offset" BIGINT, minute BIGINT, "database" VARCHAR, "table" VARCHAR,
   key_id VARCHAR, events BIGINT);
+${macrosSql}
 `;
 
 const create = `

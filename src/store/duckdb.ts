@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import {
   DuckDBArrayValue,
   DuckDBBlobValue,
@@ -21,7 +21,7 @@ import {
 } from '@duckdb/node-api';
 import accessors from '@duckdb/node-api/lib/vectors/dataAccessors.js';
 import { fault, MillraceError, messageOf } from '../base/index.ts';
-import { otherStatement, refusalOf } from './guard.ts';
+import { otherStatement, refusalOf, unreadable } from './guard.ts';
 
 // The driver's own decoder takes a byte order mark at the beginning of a text away.
 Object.assign(accessors, { textDecoder: new TextDecoder('utf-8', { ignoreBOM: true }) });
@@ -57,25 +57,58 @@ export type RowSet = {
 /** One DuckDB file. The only place that knows the driver. */
 export class Duck {
   readonly #instance: DuckDBInstance;
+  readonly #name: string;
 
-  private constructor(instance: DuckDBInstance) {
+  private constructor(instance: DuckDBInstance, name: string) {
     this.#instance = instance;
-  }
-
-  static async open(path: string, settings: Readonly<Record<string, string>>): Promise<Duck> {
-    return new Duck(await DuckDBInstance.create(path, { ...settings }));
-  }
-
-  async connect(): Promise<DuckWriter> {
-    return new DuckWriter(await this.#instance.connect());
+    this.#name = name;
   }
 
   /**
+   * @param emptyPath of a file that is not there; its name is not that of a user's database. The
+   *   engine takes `rowGroupRows` only for a file beside its main one, which is this.
+   * @param rowGroupRows rows of a table that are stored together.
+   */
+  static async open(
+    path: string,
+    emptyPath: string,
+    rowGroupRows: number,
+    settings: Readonly<Record<string, string>>,
+  ): Promise<Duck> {
+    const instance = await DuckDBInstance.create(emptyPath, { ...settings });
+    const duck = new Duck(instance, basename(path, '.duckdb'));
+    const connection = await instance.connect();
+    try {
+      const file = path.replaceAll("'", "''");
+      await connection.run(`ATTACH '${file}' AS "${duck.#name}" (ROW_GROUP_SIZE ${rowGroupRows})`);
+    } catch (error) {
+      instance.closeSync();
+      throw error;
+    } finally {
+      connection.closeSync();
+    }
+    return duck;
+  }
+
+  async connect(): Promise<DuckWriter> {
+    return new DuckWriter(await this.#connect());
+  }
+
+  /**
+   * @param path the schemas in which names without one are looked for.
    * @param directory where it may write files, which are gone when the store is opened again.
    * @param onClose is told when it reads no more.
    */
-  async reader(directory: string, onClose: () => void): Promise<DuckReader> {
-    return new DuckReader(await this.#instance.connect(), directory, onClose);
+  async reader(path: string, directory: string, onClose: () => void): Promise<DuckReader> {
+    const connection = await this.#instance.connect();
+    await connection.run(`SET search_path = '${path}'`);
+    return new DuckReader(connection, directory, onClose);
+  }
+
+  async #connect(): Promise<DuckDBConnection> {
+    const connection = await this.#instance.connect();
+    await connection.run(`USE "${this.#name}"`);
+    return connection;
   }
 
   close(): void {
@@ -242,6 +275,8 @@ export class DuckReader {
       `SELECT json_serialize_sql('${text}'::VARCHAR)`,
     );
     const refusal = refusalOf(tree.getRows()[0]?.[0] as string);
+    // Throws what is wrong with the text, as the engine explains it.
+    if (refusal === unreadable) await this.#connection.extractStatements(sql);
     if (refusal !== undefined) {
       const word = /^\s*([a-z]+)/i.exec(sql)?.[1]?.toUpperCase();
       const isOther = refusal === otherStatement && word !== undefined;

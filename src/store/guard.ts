@@ -81,11 +81,14 @@ const refusedType = 'VARIANT';
 /** The refusal of what is no SELECT. */
 export const otherStatement = 'a statement of another kind';
 
+/** The refusal of what the engine's parser does not read: it may say itself why. */
+export const unreadable = 'what cannot be read';
+
 const columnPartsMax = 100;
 
 type Serialized = {
   readonly error: boolean;
-  readonly error_type?: string;
+  readonly error_message?: string;
   readonly statements?: readonly unknown[];
 };
 
@@ -98,8 +101,7 @@ type Node = Readonly<Record<string, unknown>>;
 export function refusalOf(serialized: string): string | undefined {
   const tree = JSON.parse(serialized) as Serialized;
   if (tree.error) {
-    // What the parser cannot read, the engine itself explains best.
-    return tree.error_type === 'not implemented' ? otherStatement : undefined;
+    return /only select/i.test(tree.error_message ?? '') ? otherStatement : unreadable;
   }
   const count = tree.statements?.length ?? 0;
   return count === 1 ? refusedIn(tree.statements) : `${count} statements`;

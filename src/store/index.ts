@@ -1,20 +1,25 @@
 /**
- * Rows kept: DuckDB, with tables that grow as events need.
+ * Rows kept: DuckDB, with tables that grow as events need, and Parquet files for what is older.
  *
  * Promises
  *  1. `commit` makes rows, quarantine, ids, ledger and cursors of a batch visible and durable
  *     together, or nothing of them. So does every other change: of a type, of the quarantine.
- *  2. A table is a view `database.table`; what it is made of can change without its readers.
+ *  2. A table is a view `database.table` over all of its rows; what it is made of (docs/lake.md)
+ *     can change without its readers: each sees one moment, and keeps the files that it reads.
  *  3. Users' SQL reads; it cannot write, load, configure or reach a file outside the store.
+ *  4. What is erased is nowhere in the store any more, and an erasure that was begun is finished.
  *
  * Invariants
  *  1. Cursors never go back.
  *  2. The schema in memory is what the last committed transaction holds.
- *  3. Every row of a batch holds only columns of its table, each of its type.
+ *  3. Every line of a batch holds only columns of its table, each of a type that fits.
  *  4. The counts of `mr.ledger`, summed up by account, are the rows and the quarantine.
+ *  5. A row is in one place: hot, sealed, or a file that `mr.files` names. A file that it names is
+ *     on disk with its folder; it never changes, and its name is never used again.
  *
  * Limits: `columnsMax`, `tablesMax`, `idsKeptMs`, `forgetIdsEveryMs`, `--quarantine-bytes`,
- * `--quarantine-days`, `ledgerMinutesKept`, `skewDaysKept`.
+ * `--quarantine-days`, `ledgerMinutesKept`, `skewDaysKept`, `hotRowsMax`, `hotBytesMax`,
+ * `archiveDaysMax`, `fileBytesMax`, `fileRowsMax`, `dayFilesMax`.
  */
 export type { DuckReader, Exact, Parameters, Plain, RowSet } from './duckdb.ts';
 export {
@@ -60,4 +65,4 @@ export type {
 } from './lake-types.ts';
 export type { Reload, Stretch } from './reload-types.ts';
 export { type CellValue, Rows, type Values } from './rows.ts';
-export { openStore } from './store.ts';
+export { openStore } from './open.ts';

@@ -1,12 +1,13 @@
-import { readdir, rm, rmdir } from 'node:fs/promises';
+import { readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { assert, fault, messageOf, nodeDisk, randomIds } from '../base/index.ts';
+import { assert, fault, limits, messageOf, nodeDisk, randomIds } from '../base/index.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
 import type { LakeFile } from './lake-types.ts';
 import type { TableSchema } from './types.ts';
 import { dayFolder, filePath, namesOf, quoted } from './views.ts';
 
 const stagingName = '.staging';
+const orphansName = '.orphans';
 const ourName = /^[0-9a-f]{16}\.parquet$/;
 
 /** Rows that become one file. */
@@ -119,21 +120,38 @@ function statsOf(stats: Readonly<Record<string, Plain>> | undefined) {
 }
 
 /**
- * Removes files of ours that the catalog does not name, and folders that are empty then.
- * @param known paths of files, below the lake. @returns those that are not there
+ * Sets files of ours aside that the catalog does not name, and removes folders that are empty then.
+ * @param known paths of files, below the lake.
+ * @returns the known ones that are not there, and how many were set aside
  */
 export async function sweep(
   directory: string,
   known: ReadonlySet<string>,
-): Promise<readonly string[]> {
+  nowMs: number,
+): Promise<{ readonly missing: readonly string[]; readonly setAside: number }> {
   await rm(join(directory, stagingName), { recursive: true, force: true });
   await nodeDisk.makeDirectory(join(directory, stagingName));
+  await removeOld(join(directory, orphansName), nowMs);
   const missing = new Set(known);
+  let setAside = 0;
   for (const path of await pathsIn(directory)) {
     missing.delete(path);
-    if (!known.has(path)) await nodeDisk.remove(join(directory, path));
+    if (known.has(path)) continue;
+    // Most likely a crash has left it. But a catalog that was lost must not take the files along.
+    const name = path.replaceAll('/', '.');
+    await nodeDisk.rename(join(directory, path), join(directory, orphansName, name));
+    setAside += 1;
   }
-  return [...missing].sort();
+  return { missing: [...missing].sort(), setAside };
+}
+
+/** What was set aside long ago. */
+async function removeOld(directory: string, nowMs: number): Promise<void> {
+  await nodeDisk.makeDirectory(directory);
+  for (const name of await nodeDisk.list(directory)) {
+    const { ctimeMs } = await stat(join(directory, name));
+    if (nowMs - ctimeMs > limits.orphansKeptMs) await nodeDisk.remove(join(directory, name));
+  }
 }
 
 /** Files of ours, below the lake; folders without anything in them are removed on the way. */
@@ -141,7 +159,7 @@ async function pathsIn(directory: string, below = '', depth = 0): Promise<readon
   const paths: string[] = [];
   for (const entry of await readdir(join(directory, below), { withFileTypes: true })) {
     const path = join(below, entry.name);
-    if (entry.isDirectory() && depth < 3 && entry.name !== stagingName) {
+    if (entry.isDirectory() && depth < 3 && !entry.name.startsWith('.')) {
       paths.push(...(await pathsIn(directory, path, depth + 1)));
       await rmdir(join(directory, path)).catch(() => undefined);
     } else if (depth === 3 && ourName.test(entry.name)) paths.push(path);

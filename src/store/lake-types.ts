@@ -50,6 +50,8 @@ export interface Lake {
   readonly directory: string;
   /** Files that the catalog names and that are not there, as found at the start. */
   readonly missing: readonly string[];
+  /** Files that the catalog does not name: they were moved to `.orphans/` at the start. */
+  readonly setAside: number;
   readonly retentions: readonly Retention[];
   /** The most urgent thing to do. @param archiveAgeMs how old hot rows may be. */
   due(nowMs: number, archiveAgeMs: number): Chore | undefined;

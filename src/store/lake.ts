@@ -1,4 +1,4 @@
-import { assert, fault, isFault, limits } from '../base/index.ts';
+import { assert, fault, isFault, limits, systemClock } from '../base/index.ts';
 import type { DuckBooks } from './books.ts';
 import { nowSql, tableKey } from './catalog.ts';
 import { choreOf, type Hot } from './chores.ts';
@@ -59,6 +59,7 @@ export type Rewrite = {
 export class DuckLake implements Lake {
   readonly directory: string;
   readonly missing: readonly string[];
+  readonly setAside: number;
   readonly #parts: Parts;
   readonly #files: LakeFiles;
   /** By table, those without rows left out. */
@@ -66,11 +67,12 @@ export class DuckLake implements Lake {
   readonly #expiredAtMs = new Map<number, number>();
   #retentions: readonly Retention[] = [];
 
-  private constructor(parts: Parts, missing: readonly string[]) {
+  private constructor(parts: Parts, { missing, setAside }: Awaited<ReturnType<typeof sweep>>) {
     this.#parts = parts;
     this.directory = parts.directory;
     this.#files = new LakeFiles(parts.directory, parts.archiver);
     this.missing = missing;
+    this.setAside = setAside;
   }
 
   /** Removes what a crash has left, and looks at what is there. */
@@ -79,8 +81,8 @@ export class DuckLake implements Lake {
     const known = [...tables.values()].flatMap((table) => {
       return table.files.map((file) => filePath(table, file));
     });
-    const missing = await sweep(directory, new Set(known));
-    const lake = new DuckLake(parts, missing);
+    const swept = await sweep(directory, new Set(known), systemClock.nowMs());
+    const lake = new DuckLake(parts, swept);
     await lake.#readState();
     return lake;
   }

@@ -1,5 +1,5 @@
 import { endianness } from 'node:os';
-import { assert } from '../base/index.ts';
+import { assert, limits } from '../base/index.ts';
 
 /** JSON is text that is known to be JSON. */
 export type ColumnType = 'BIGINT' | 'DOUBLE' | 'BOOLEAN' | 'VARCHAR' | 'JSON';
@@ -8,6 +8,8 @@ export type ColumnType = 'BIGINT' | 'DOUBLE' | 'BOOLEAN' | 'VARCHAR' | 'JSON';
 export type CellValue = bigint | number | boolean | string | undefined;
 
 const lengthBytes = 4;
+/** The least buffer: many columns of many tables have few values. */
+const spareBytesMin = 512;
 const numberBytes = 8;
 /** Longer texts are copied by the runtime: a loop of ours is faster below. */
 const loopMax = 48;
@@ -70,12 +72,46 @@ export class Rows {
     return rows;
   }
 
+  /** Gives the memory to others; there are no rows here then. */
+  release(): void {
+    for (const values of this.#values.values()) values.release();
+    this.#values.clear();
+    this.#count = 0;
+  }
+
   /** The values of each row, in the order of `columns`. */
   cells(): readonly (readonly CellValue[])[] {
     const columns = [...this.#values.values()].map((values) => values.cells(this.#count));
     return Array.from({ length: this.#count }, (_, row) => columns.map((cells) => cells[row]));
   }
 }
+
+/**
+ * Buffers of rows that are stored, for the next ones: fresh ones would have the runtime collect
+ * garbage all the while.
+ */
+class Spare {
+  readonly #buffers = new Map<number, Buffer[]>();
+  #bytes = 0;
+
+  /** A buffer of at least so many bytes; what is in it is of no account. */
+  take(least: number): Buffer {
+    const bytes = 2 ** Math.ceil(Math.log2(Math.max(spareBytesMin, least)));
+    const buffer = this.#buffers.get(bytes)?.pop();
+    if (buffer) this.#bytes -= bytes;
+    return buffer ?? Buffer.allocUnsafeSlow(bytes);
+  }
+
+  give(buffer: Buffer): void {
+    if (this.#bytes + buffer.length > limits.spareBytesMax) return;
+    const buffers = this.#buffers.get(buffer.length) ?? [];
+    this.#buffers.set(buffer.length, buffers);
+    this.#bytes += buffer.length;
+    buffers.push(buffer);
+  }
+}
+
+const spare = new Spare();
 
 /** The values of one column, those of a row after those of the row before. */
 export class Values {
@@ -97,7 +133,7 @@ export class Values {
   constructor(name: string, type: ColumnType) {
     this.name = name;
     this.#type = type;
-    this.#bytes = Buffer.allocUnsafeSlow(512);
+    this.#bytes = spare.take(0);
     this.#integers = new Int32Array(this.#bytes.buffer);
     this.#doubles = new Float64Array(this.#bytes.buffer);
   }
@@ -215,6 +251,14 @@ export class Values {
     });
   }
 
+  /** Gives the memory to others; nothing is here then. */
+  release(): void {
+    spare.give(this.#bytes);
+    this.#bytes = Buffer.alloc(0);
+    this.#count = 0;
+    this.#end = 0;
+  }
+
   #mark(row: number, end: number): void {
     const at = row >> 3;
     if (at >= this.#present.length) {
@@ -247,8 +291,9 @@ export class Values {
   }
 
   #grow(least: number): void {
-    const bytes = Buffer.allocUnsafeSlow(2 * numberBytes * Math.ceil(least / numberBytes));
+    const bytes = spare.take(least);
     bytes.set(this.#bytes);
+    spare.give(this.#bytes);
     this.#bytes = bytes;
     this.#integers = new Int32Array(bytes.buffer);
     this.#doubles = new Float64Array(bytes.buffer);

@@ -1,6 +1,5 @@
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
-import { join, resolve } from 'node:path';
+import { readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
 import { receiptNumber } from '../event/index.ts';
 import { DuckBooks } from './books.ts';
@@ -8,16 +7,15 @@ import {
   type Catalog,
   fileName,
   growth,
-  openCatalog,
   rowColumns,
   selectRows,
   tableKey,
+  userPath,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
 import { DuckEraser } from './eraser.ts';
 import type { Between } from './lake-types.ts';
 import { DuckLake } from './lake.ts';
-import { follow } from './lake-catalog.ts';
 import { type Kept, Parked } from './parked.ts';
 import { DuckReload } from './reload.ts';
 import { staged } from './staging.ts';
@@ -27,57 +25,7 @@ import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot }
 import { writeCells } from './tables.ts';
 import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
 import type { Still, StoreBatch, TableBatch, TableStatus } from './types.ts';
-import { quoted, Relations, type StoredTable } from './views.ts';
-
-/**
- * Locks and opens the store below a data directory.
- * @throws LOCKED when another process has it, and does not end soon; STORE_FAILED
- */
-export async function openStore(dataDirectory: string, kept: Kept): Promise<Store> {
-  const directory = join(dataDirectory, 'store');
-  const staging = join(directory, 'staging');
-  const lake = resolve(dataDirectory, 'lake');
-  await nodeDisk.makeDirectory(directory);
-  await nodeDisk.makeDirectory(lake);
-  const holder = () => 'a process of an earlier server that is still ending';
-  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
-  await rm(staging, { recursive: true, force: true });
-  await mkdir(staging);
-  try {
-    const duck = await Duck.open(join(directory, fileName), {
-      // The engine would write its log into its tables at any commit, also when there is no room
-      // for both, and then refuse to go on; `#checkpointIfDue` looks first.
-      checkpoint_threshold: '1 TB',
-      // Each column of each table takes a block at least: 58 small tables were 33 MB, now 6.
-      default_block_size: '16384',
-      max_temp_directory_size: `${limits.storeSpillBytesMax} B`,
-      memory_limit: `${limits.storeMemoryBytesMax} B`,
-      autoinstall_known_extensions: 'false',
-      autoload_known_extensions: 'false',
-      // The engine counts the processors of the machine. A thread beyond those of this process
-      // takes time from the one that works: it looks for work all the while.
-      threads: String(availableParallelism()),
-    });
-    const writer = await duck.connect();
-    const catalog = await openCatalog(writer);
-    const relations = new Relations(lake);
-    await follow(writer, relations, lake, catalog.tables.values());
-    await writer.run(`SET allowed_directories = [${quoted(staging)}, ${quoted(lake)}]`);
-    await writer.run('SET enable_external_access = false');
-    await writer.run('SET lock_configuration = true');
-    const [checker, looker, live, archiver] = await Promise.all(
-      [1, 2, 3, 4].map(() => duck.connect()),
-    );
-    assert(checker && looker && live && archiver, 'four connections');
-    const connections = { writer, checker, looker, live, archiver };
-    const places = { directory, lakeDirectory: lake, staging, lock };
-    const store = new DuckStore({ ...places, duck, ...connections, catalog, relations, kept });
-    await store.openLake();
-    return store;
-  } catch (error) {
-    throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
-  }
-}
+import type { Relations, StoredTable } from './views.ts';
 
 type Parts = {
   readonly directory: string;
@@ -99,7 +47,8 @@ type Parts = {
   readonly kept: Kept;
 };
 
-class DuckStore implements Store {
+/** The store, once `openLake` was called. See `openStore`. */
+export class DuckStore implements Store {
   readonly parked: Parked;
   readonly books: DuckBooks;
   readonly #parts: Parts;
@@ -382,7 +331,9 @@ class DuckStore implements Store {
         hot: async (before) => {
           // Hot rows are written anew, and what changes to a file.
           await this.#mustHaveRoom(await this.size());
-          return retypeHot(writer, reader, before, retype);
+          // It may have widened while files were written.
+          const now = before.columns.get(columnName) ?? column;
+          return retypeHot(writer, reader, before, { ...retype, column: now });
         },
       });
     } finally {
@@ -454,7 +405,11 @@ class DuckStore implements Store {
   }
 
   reader(): Promise<DuckReader> {
-    return this.#parts.duck.reader(this.#parts.staging, this.lake.lease());
+    const release = this.lake.lease();
+    return this.#parts.duck.reader(userPath, this.#parts.staging, release).catch((error) => {
+      release();
+      throw error;
+    });
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { getPriority, setPriority } from 'node:os';
 
 const niceness = 15;
 
@@ -10,7 +10,7 @@ const niceness = 15;
 export function standBack(): void {
   for (const id of threadIds()) {
     try {
-      setPriority(id, niceness);
+      setPriority(id, Math.max(niceness, getPriority(id)));
     } catch {
       // It has ended meanwhile, or this system does not have it: nothing depends on it.
     }

@@ -124,7 +124,9 @@ async function mustBeLeft(
   const lake = join(run.data, 'lake');
   await eventually('the lake holds what the catalog names', async () => {
     const named = await server.query<{ path: string }>('SELECT path FROM millrace.files');
-    const found = (await readdir(lake, { recursive: true })).filter((name) => /\.parq/.test(name));
+    const found = (await readdir(lake, { recursive: true })).filter((name) =>
+      /^lake.*\.parquet$/.test(name),
+    );
     return (
       found.toSorted().join() ===
       named
@@ -148,7 +150,7 @@ function inDurableOrder(calls: readonly string[]): number {
     const [name, path = '', target = ''] = call.split(' ');
     if (name === 'syncFile') synced.add(path);
     if (name === 'syncDirectory') folders.delete(path);
-    if (name === 'rename' && target.endsWith('.parquet')) {
+    if (name === 'rename' && /^(?!.*\.orphans).*\.parquet$/.test(target)) {
       expect(synced, call).toContain(path);
       folders.add(dirname(target));
       renamed += 1;

@@ -1,0 +1,65 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
+import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
+import { emptyName, fileName, openCatalog } from './catalog.ts';
+import { Duck } from './duckdb.ts';
+import { follow } from './lake-catalog.ts';
+import type { Kept } from './parked.ts';
+import { DuckStore } from './store.ts';
+import type { Store } from './types.ts';
+import { quoted, Relations } from './views.ts';
+
+/**
+ * Locks and opens the store below a data directory.
+ * @throws LOCKED when another process has it, and does not end soon; STORE_FAILED
+ */
+export async function openStore(dataDirectory: string, kept: Kept): Promise<Store> {
+  const directory = join(dataDirectory, 'store');
+  const staging = join(directory, 'staging');
+  const lake = resolve(dataDirectory, 'lake');
+  await nodeDisk.makeDirectory(directory);
+  await nodeDisk.makeDirectory(lake);
+  const holder = () => 'a process of an earlier server that is still ending';
+  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
+  await rm(staging, { recursive: true, force: true });
+  await mkdir(staging);
+  try {
+    const settings = {
+      // The engine would write its log into its tables at any commit, also when there is no room
+      // for both, and then refuse to go on; `#checkpointIfDue` looks first.
+      checkpoint_threshold: '1 TB',
+      // Each column of each table takes a block at least: 58 small tables were 33 MB, now 6.
+      default_block_size: '16384',
+      max_temp_directory_size: `${limits.storeSpillBytesMax} B`,
+      memory_limit: `${limits.storeMemoryBytesMax} B`,
+      autoinstall_known_extensions: 'false',
+      autoload_known_extensions: 'false',
+      // The engine counts the processors of the machine. A thread beyond those of this process
+      // takes time from the one that works: it looks for work all the while.
+      threads: String(availableParallelism()),
+    };
+    const path = join(directory, fileName);
+    const duck = await Duck.open(path, join(staging, emptyName), limits.rowGroupRows, settings);
+    const writer = await duck.connect();
+    const catalog = await openCatalog(writer);
+    const relations = new Relations(lake);
+    await follow(writer, relations, lake, catalog.tables.values());
+    await writer.run(`SET allowed_directories = [${quoted(staging)}, ${quoted(lake)}]`);
+    await writer.run('SET enable_external_access = false');
+    // Else an answer would depend on the machine.
+    await writer.run("SET GLOBAL TimeZone = 'UTC'");
+    await writer.run('SET lock_configuration = true');
+    const [checker, looker, live, archiver] = await Promise.all(
+      [1, 2, 3, 4].map(() => duck.connect()),
+    );
+    assert(checker && looker && live && archiver, 'four connections');
+    const connections = { writer, checker, looker, live, archiver };
+    const places = { directory, lakeDirectory: lake, staging, lock };
+    const store = new DuckStore({ ...places, duck, ...connections, catalog, relations, kept });
+    await store.openLake();
+    return store;
+  } catch (error) {
+    throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
+  }
+}
