@@ -50,7 +50,9 @@ async function settle(): Promise<void> {
 
 const columns = async () => {
   const sql = 'SELECT "column", type, rescued FROM millrace.columns';
-  return (await line.rows(sql)).map((row) => row.join(' '));
+  return (await line.rows(sql)).map(
+    ([name, type, rescued]) => `${name as string} ${type as string} ${rescued as number}`,
+  );
 };
 
 async function mustBeRight(): Promise<void> {
@@ -214,14 +216,14 @@ describe('reload', () => {
     const wrap = (store: Store) =>
       twin(store, {
         reload: async (...asked) => {
-          const reload = await store.reload(...asked);
-          const finish = reload.finish.bind(reload);
-          reload.finish = async (...given) => {
+          const begun = await store.reload(...asked);
+          const finish = begun.finish.bind(begun);
+          begun.finish = async (...given) => {
             rounds += 1;
             if (rounds === 1) await adopted();
             return finish(...given);
           };
-          return reload;
+          return begun;
         },
       });
     line = await Line.open(directory.path, wrap, kept, { rawDays: 30, segmentBytes: 400 });
@@ -243,12 +245,11 @@ describe('reload', () => {
   test('events that come meanwhile are rows once, with the new types', async () => {
     await append(Array.from({ length: 300 }, (_, n) => `{"n":${n},"v":${n < 5 ? `"${n}"` : n}}`));
     await archive();
-    let isDone = false;
-    const reloading = reload().finally(() => {
-      isDone = true;
-    });
+    const over = new AbortController();
+    const reloading = reload().finally(() => over.abort());
     let n = 300;
-    for (; !isDone || n < 320; n += 1) await line.append(`{"n":${n},"v":${n},"late":true}`);
+    for (; !over.signal.aborted || n < 320; n += 1)
+      await line.append(`{"n":${n},"v":${n},"late":true}`);
     const report = await reloading;
     expect(report).toMatchObject({ derived: 300, kept: 0 });
     await line.flush();
