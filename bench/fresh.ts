@@ -2,7 +2,7 @@ import { Agent, request } from 'node:http';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createKey, type TestServer } from '../test/support/server.ts';
-import { grouped, type Measured, type Measurement } from './lines.ts';
+import { grouped, type Measured, type Measurement, rateShareMin } from './lines.ts';
 import { onCores } from './machine.ts';
 import type { PhaseResult } from './load.ts';
 import { type Percentiles, percentilesOf } from './percentiles.ts';
@@ -20,8 +20,6 @@ const ratePerSecond = 20_000;
 const eventsPerRequest = 10;
 const probesPerSecond = 20;
 const waitSeconds = 30;
-/** Of the rate: below, less was sent than was meant to be. */
-const rateShareMin = 0.98;
 
 export const freshness: Measurement = {
   lines: ['fresh'],

@@ -48,6 +48,9 @@ export type Measurement = {
   ) => Promise<Partial<Record<LineName, Measured>>>;
 };
 
+/** Of a rate: below, less was sent than was meant to be, and nothing holds. */
+export const rateShareMin = 0.98;
+
 /** A whole number with commas. */
 export function grouped(number: number): string {
   return Math.round(number).toLocaleString('en-US');

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
 import { limits } from '../src/base/index.ts';
 
@@ -12,8 +13,9 @@ export class PlainDuck {
   }
 
   static async open(path = ':memory:'): Promise<PlainDuck> {
-    const memory = { memory_limit: `${limits.storeMemoryBytesMax} B` };
-    const instance = await DuckDBInstance.create(path, memory);
+    const memory_limit = `${limits.storeMemoryBytesMax} B`;
+    const threads = String(availableParallelism());
+    const instance = await DuckDBInstance.create(path, { memory_limit, threads });
     return new PlainDuck(instance, await instance.connect());
   }
 

@@ -77,7 +77,7 @@ export const limits = Object.freeze({
   syncAgeMsMax: 10_000,
 
   /** Log bytes that one store transaction takes, all shards together. The rest waits. */
-  batchBytesMax: 48 * mib,
+  batchBytesMax: 16 * mib,
   /** What it takes at least, after failures have halved it; each success doubles it again. */
   batchBytesMin: 64 * kib,
   /** Memory that is kept from one batch for the next. Beyond: it is given back. */
@@ -131,7 +131,7 @@ export const limits = Object.freeze({
   dayOverMs: 60 * 60 * 1000,
   /** How often hot rows are looked at that may be too old to keep. */
   expireEveryMs: 60 * 60 * 1000,
-  /** Hot rows that a reload derives while loading waits. Beyond: they are moved to files before … */
+  /** Hot rows that a reload derives while loading waits. Beyond: they go to files before … */
   reloadHotRowsMax: 20_000,
   /** … so often at most. Beyond: RELOAD_DISTURBED. */
   reloadRoundsMax: 20,

@@ -40,8 +40,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const asking = [queriesCommand, exportCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
   const lake = [archiveCommand, retentionCommand, eraseCommand, reloadCommand];
-  const whole = [backupCommand, restoreCommand, openapiCommand];
-  for (const command of [...commands, ...asking, ...repair, ...lake, ...whole]) {
+  const copies = [backupCommand, restoreCommand, openapiCommand];
+  for (const command of [...commands, ...asking, ...repair, ...lake, ...copies]) {
     program.addCommand(command);
   }
   try {

@@ -92,8 +92,8 @@ export class Loader {
       also: () => this.erasing.goOn(),
     });
     this.raw = new RawKeeper({ ...options, shards: this.#shards, exclusive });
-    const { archivist } = this;
-    this.erasing = new Erasing({ store, archivist, shards: [...this.#shards.values()] });
+    const { archivist, raw } = this;
+    this.erasing = new Erasing({ store, archivist, raw, shards: [...this.#shards.values()] });
     this.#keeper = new Keeper({ ...options, webhook, loader: this, missing: () => this.#missing });
   }
 

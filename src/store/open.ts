@@ -7,7 +7,7 @@ import { Duck } from './duckdb.ts';
 import { follow } from './lake-catalog.ts';
 import type { Kept } from './parked.ts';
 import { DuckStore } from './store.ts';
-import type { Store } from './types.ts';
+import type { Store } from './seam.ts';
 import { quoted, Relations } from './views.ts';
 
 /**

@@ -23,7 +23,8 @@ import { receiptSql } from './receipts.ts';
 import { StillFiles } from './still.ts';
 import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot } from './tables.ts';
 import { writeCells } from './tables.ts';
-import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
+import type { Store } from './seam.ts';
+import type { ColumnStatus, Conversion, EventId, Found, SeenId } from './types.ts';
 import type { Still, StoreBatch, TableBatch, TableStatus } from './types.ts';
 import type { Relations, StoredTable } from './views.ts';
 
