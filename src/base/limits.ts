@@ -94,6 +94,8 @@ export const limits = Object.freeze({
   storeMemoryBytesMax: 1024 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
   storeWalBytesMax: 16 * mib,
+  /** Rows of a table that are written one by one. Beyond: by a file, which costs more to begin. */
+  appendedRowsMax: 100,
   /**
    * Rows of a table that are stored together. When a transaction brings that many they go to
    * their place at once, and not by the store's log.

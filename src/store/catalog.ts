@@ -1,9 +1,10 @@
 import type { DuckWriter } from './duckdb.ts';
 import { lakeSql, readFiles, readSealed } from './lake-catalog.ts';
 import { receiptSql } from './receipts.ts';
-import type { Rows } from './rows.ts';
 import { macrosSql } from './td-macros.ts';
+import type { CellValue, Rows } from './rows.ts';
 import { type Column, type ColumnType, skewBounds } from './types.ts';
+import type { TableBatch, TableSchema } from './types.ts';
 import type { Relations, StoredTable } from './views.ts';
 
 /*
@@ -297,4 +298,32 @@ export function selectRows(rows: Rows, path: string): string {
 /** The columns that rows have values in. */
 export function rowColumns(rows: Rows): string {
   return [...rows.columns.keys()].map((name) => `"${name}"`).join(', ');
+}
+
+/** The rows with all columns of their hot table, in its order. */
+export function tableRows(rows: Rows, table: TableSchema): readonly (readonly CellValue[])[] {
+  const places = [...rows.columns.keys()];
+  const names = ['time', '_rescued_data', '_receipt', ...table.columns.keys()];
+  const order = names.map((name) => places.indexOf(name));
+  return rows.cells().map((cells) => order.map((index) => cells[index]));
+}
+
+/** The statements that count what was written to tables. */
+export function countsSql(batches: readonly (TableBatch & StoredTable)[]): readonly string[] {
+  const counts = batches.map(({ id, rows, duplicates }) => `(${id}, ${rows.count}, ${duplicates})`);
+  const rescued = batches.flatMap((batch) => {
+    return [...batch.rescued].map(([name, count]) => `(${batch.id}, '${name}', ${count})`);
+  });
+  const sql: string[] = [];
+  if (counts.length > 0) {
+    sql.push(`UPDATE mr.tables SET rows = rows + added, duplicates = duplicates + repeated
+      FROM (VALUES ${counts.join(', ')}) AS counts (table_id, added, repeated)
+      WHERE id = table_id`);
+  }
+  if (rescued.length > 0) {
+    sql.push(`UPDATE mr.columns SET rescued = rescued + added
+      FROM (VALUES ${rescued.join(', ')}) AS counts (id, column_name, added)
+      WHERE table_id = id AND name = column_name`);
+  }
+  return sql;
 }

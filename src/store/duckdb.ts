@@ -1,5 +1,6 @@
 import { basename, join } from 'node:path';
 import {
+  type DuckDBAppender,
   DuckDBArrayValue,
   DuckDBBlobValue,
   type DuckDBConnection,
@@ -20,7 +21,7 @@ import {
   StatementType,
 } from '@duckdb/node-api';
 import accessors from '@duckdb/node-api/lib/vectors/dataAccessors.js';
-import { fault, MillraceError, messageOf } from '../base/index.ts';
+import { assert, fault, MillraceError, messageOf } from '../base/index.ts';
 import { otherStatement, refusalOf, unreadable } from './guard.ts';
 
 // The driver's own decoder takes a byte order mark at the beginning of a text away.
@@ -116,6 +117,26 @@ export class Duck {
   }
 }
 
+/** A value that is appended as it is; undefined is NULL. */
+export type Appended = string | Date | bigint | number | boolean | undefined;
+
+function appendValue(appender: DuckDBAppender, value: Appended): void {
+  switch (typeof value) {
+    case 'undefined':
+      return appender.appendNull();
+    case 'string':
+      return appender.appendVarchar(value);
+    case 'bigint':
+      return appender.appendBigInt(value);
+    case 'number':
+      return appender.appendDouble(value);
+    case 'boolean':
+      return appender.appendBoolean(value);
+    case 'object':
+      appender.appendTimestamp(new DuckDBTimestampValue(BigInt(value.getTime()) * 1000n));
+  }
+}
+
 /** A connection for our own SQL. */
 export class DuckWriter {
   readonly #connection: DuckDBConnection;
@@ -172,7 +193,7 @@ export class DuckWriter {
   async append(
     schema: string,
     table: string,
-    rows: Iterable<readonly (string | Date | bigint)[]>,
+    rows: Iterable<readonly Appended[]>,
     catalog?: string,
   ): Promise<void> {
     await this.#inTurn(() => this.#append(schema, table, rows, catalog));
@@ -181,16 +202,13 @@ export class DuckWriter {
   async #append(
     schema: string,
     table: string,
-    rows: Iterable<readonly (string | Date | bigint)[]>,
+    rows: Iterable<readonly Appended[]>,
     catalog: string | undefined,
   ): Promise<void> {
     const appender = await this.#connection.createAppender(table, schema, catalog);
     for (const row of rows) {
-      for (const value of row) {
-        if (typeof value === 'string') appender.appendVarchar(value);
-        else if (typeof value === 'bigint') appender.appendBigInt(value);
-        else appender.appendTimestamp(new DuckDBTimestampValue(BigInt(value.getTime()) * 1000n));
-      }
+      assert(row.length === appender.columnCount, 'a row has all columns of its table');
+      for (const value of row) appendValue(appender, value);
       appender.endRow();
     }
     appender.closeSync();

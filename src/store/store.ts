@@ -5,11 +5,13 @@ import { receiptNumber } from '../event/index.ts';
 import { DuckBooks } from './books.ts';
 import {
   type Catalog,
+  countsSql,
   fileName,
   growth,
   rowColumns,
   selectRows,
   tableKey,
+  tableRows,
   userPath,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
@@ -121,6 +123,7 @@ export class DuckStore implements Store {
     await this.#mustHaveRoom(bytesOf(batch));
     await this.#parts.writer.transact(async () => {
       for (const table of changed) await this.#writeTable(table);
+      for (const sql of countsSql(changed)) await this.#parts.writer.run(sql);
       await this.parked.release(batch.released);
       await this.parked.add(batch.quarantine);
       await this.#writeIds(batch);
@@ -198,18 +201,15 @@ export class DuckStore implements Store {
       await writer.run(sql);
     }
     const { rows } = batch;
-    if (rows.count > 0) {
+    if (rows.count === 0) return;
+    if (rows.count <= limits.appendedRowsMax) {
+      await writer.append('mr', `hot_${batch.id}`, tableRows(rows, batch));
+    } else {
       await staged(rows, this.#stagingPath(), (path) =>
         writer.run(
           `INSERT INTO mr.hot_${batch.id} (${rowColumns(rows)}) ${selectRows(rows, path)}`,
         ),
       );
-    }
-    await writer.run(`UPDATE mr.tables SET rows = rows + ${rows.count},
-      duplicates = duplicates + ${batch.duplicates} WHERE id = ${batch.id}`);
-    for (const [column, count] of batch.rescued) {
-      await writer.run(`UPDATE mr.columns SET rescued = rescued + ${count}
-        WHERE table_id = ${batch.id} AND name = '${column}'`);
     }
   }
 
