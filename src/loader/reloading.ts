@@ -256,7 +256,7 @@ export class Reloading {
     return fault('NO_RAW', {
       table: this.#name,
       seen: new Date(sinceMs).toISOString(),
-      expected: bytes === 0 ? 'nothing is kept' : `${bytes} bytes are kept${reach}`,
+      expected: bytes === 0 ? 'nothing is kept raw' : `${bytes} bytes are kept${reach}`,
     });
   }
 }
