@@ -207,17 +207,10 @@ describe('reload', () => {
     await mustBeRight();
   });
 
-  /** A line on which an event of quarantine becomes a row in the midst of the first reload. */
-  async function openWithAdoption(before: () => Promise<unknown> = () => Promise.resolve()) {
+  /** A line on which something happens once, when a reload is about to end. */
+  async function openWith(meanwhile: () => Promise<unknown>) {
     await line.close();
-    const stranger = `1/${'0123456789'.repeat(4)}`;
     const seen = { rounds: 0 };
-    const adopted = async () => {
-      await before();
-      await importKey(line.data, stranger, { database: 'shop' }, randomIds, 0);
-      const rows = () => line.rows('SELECT count(*) FROM shop.orders');
-      await expect.poll(rows, { timeout: 20_000 }).toEqual([[13]]);
-    };
     const wrap = (store: Store) =>
       twin(store, {
         reload: async (...asked) => {
@@ -225,7 +218,7 @@ describe('reload', () => {
           const finish = begun.finish.bind(begun);
           begun.finish = async (...given) => {
             seen.rounds += 1;
-            if (seen.rounds === 1) await adopted();
+            if (seen.rounds === 1) await meanwhile();
             return finish(...given);
           };
           return begun;
@@ -237,8 +230,37 @@ describe('reload', () => {
     return seen;
   }
 
+  const stranger = `1/${'0123456789'.repeat(4)}`;
+  /** The event that waits in quarantine becomes a row. */
+  const adopted = async () => {
+    await importKey(line.data, stranger, { database: 'shop' }, randomIds, 0);
+    const rows = () => line.rows('SELECT count(*) FROM shop.orders');
+    await expect.poll(rows, { timeout: 20_000 }).toEqual([[13]]);
+  };
+
+  test('events that come at the end are derived while loading waits', async () => {
+    const seen = await openWith(() =>
+      append(['{"v":0.5,"n":99,"fresh":true}', '{"v":[],"n":100}']),
+    );
+    expect(await reload()).toMatchObject({ derived: 12, kept: 0 });
+    expect(seen.rounds).toBe(1);
+    const sql = 'SELECT v, n, fresh, _rescued_data FROM shop.orders ORDER BY n';
+    const rows = await line.rows(sql);
+    expect(rows).toEqual([
+      ...Array.from({ length: 12 }, (_, n) => [n, n, null, null]),
+      [0.5, 99, true, null],
+      [null, 100, null, '{"v":[]}'],
+    ]);
+    expect(await columns()).toEqual(['v DOUBLE 1', 'n BIGINT 0', 'fresh BOOLEAN 0']);
+    await mustBeRight();
+    await line.reopen();
+    expect(await line.rows(sql)).toEqual(rows);
+    await archive();
+    expect(await line.rows(sql)).toEqual(rows);
+  });
+
   test('events that are adopted meanwhile, far back, are derived in another round', async () => {
-    const seen = await openWithAdoption();
+    const seen = await openWith(adopted);
     const report = await reload();
     expect(seen.rounds).toBe(2);
     expect(report).toMatchObject({ derived: 12, kept: 0 });
@@ -248,10 +270,11 @@ describe('reload', () => {
   });
 
   test('where such an event has no bytes any more, nothing is changed', async () => {
-    await openWithAdoption(async () => {
+    await openWith(async () => {
       const [[receipt] = []] = await line.rows('SELECT receipt FROM millrace.quarantine');
       const found = parseReceipt(receipt as string) as Receipt;
       expect(await line.loader.raw.erase([found])).toBe(1);
+      await adopted();
     });
     await settle();
     const types = await columns();
@@ -274,7 +297,10 @@ describe('reload', () => {
       state.isDone = true;
     });
     let n = 300;
-    for (; !state.isDone || n < 320; n += 1) await line.append(`{"n":${n},"v":${n},"late":true}`);
+    for (; !state.isDone || n < 320; n += 1) {
+      await line.append(`{"n":${n},"v":${n},"late":true}`);
+      line.loader.durable(0, line.log.mark);
+    }
     const report = await reloading;
     expect(report).toMatchObject({ derived: 300, kept: 0 });
     await line.flush();
