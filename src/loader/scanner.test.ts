@@ -21,10 +21,17 @@ function schema(columns: Readonly<Record<string, ColumnType>>): TableSchema {
   return { ...place, columns: new Map(entries) };
 }
 
-/** A body as it stands in the log: what is around it looks like more of it. */
-function inLog(body: Buffer): readonly [Buffer, number, number] {
-  const [before, after] = [Buffer.from('{"a":"'), Buffer.from(',"z":1}"}],\\\n')];
-  return [Buffer.concat([before, body, after]), before.length, before.length + body.length];
+/** Bodies as they stand in the log, with where each is: what is around looks like more of it. */
+function inLog(bodies: readonly Buffer[]): readonly (readonly [Buffer, number, number])[] {
+  const [before, after] = [Buffer.from('{"a":"'), Buffer.from(',"z":1}"}],\n')];
+  const bytes = Buffer.concat(bodies.flatMap((body) => [before, body, after]));
+  let at = 0;
+  return bodies.map((body) => {
+    const from = at + before.length;
+    const to = from + body.length;
+    at = to + after.length;
+    return [bytes, from, to];
+  });
 }
 
 /** What a plan comes to, each value told from all others. */
@@ -46,6 +53,7 @@ function resultOf(plan: TablePlan, skews: readonly (number | undefined)[]) {
 function compare(before: TableSchema, bodies: readonly Buffer[]): number {
   const [fast, slow] = [new TablePlan(before), new TablePlan(before)];
   const skews: [(number | undefined)[], (number | undefined)[]] = [[], []];
+  const places = inLog(bodies);
   let taken = 0;
   for (const [offset, body] of bodies.entries()) {
     const postback = { ...place, fingerprint, receivedAtMs, index: 0, body };
@@ -58,7 +66,7 @@ function compare(before: TableSchema, bodies: readonly Buffer[]): number {
     const record = readRecord(source.postback);
     slow.add(source, record);
     skews[1].push(record.skewSeconds);
-    if (fast.addPlain(3, offset, receivedAtMs, ...inLog(body))) {
+    if (fast.addPlain(3, offset, receivedAtMs, ...places[offset]!)) {
       taken += 1;
       skews[0].push(fast.plainSkewSeconds(receivedAtMs));
     } else {
@@ -185,6 +193,32 @@ describe('the fast way makes the same of an event as the slow one', () => {
     for (const { events } of cases) compare(schema({}), [...events, ...events]);
   });
 
+  test.each([
+    ['{"td_ip":"td_ip"}'],
+    ['{"td_ip":"td_ip","a":1}', '{"td_ip":"td_i"}', '{"td_ip":"td_ipp"}', '{"a":1,"td_ip":null}'],
+    [`{"td_record_time":null,"td_record_time":${received - 60}}`],
+    [`{"td_record_time":${received - 60},"td_record_time":null}`],
+    [`{"td_record_time":${received - 60},"td_record_time":${received - 70}}`],
+    [`{"td_record_time":${received}.75}`, `{"td_record_time":${received - 8 * 86_400}}`],
+    [`{"td_record_time":1,"td_record_time":"${received}"}`, '{"td_record_time":1e400}'],
+    ['{"a":1}', '{"a":1.5,"b":{}}', '{"a":2}', '{"a":1.5}', '{"a":"2.5"}', '{"a":-0}'],
+    ['{"a":9007199254740993}', '{"a":1.5}', '{"a":9007199254740993,"a":1}'],
+    ['{"a":null,"a":1}', '{"a":1,"a":null}', '{"a":1,"A":1}', '{"A":1,"a":1}', '{"a":1,"ab":1}'],
+    ['{"d":"\\u0041"}', '{"d":"plain"}', '{"d":"\\\\"}', '{"e":"\\ud800"}', '{"e":["\\uDc00"]}'],
+    ['{"e":["]"],"a":1}', '{"e":["\\"]"],"a":1}', '{"e":"text"}', '{"e":1.10}', '{"e":true}'],
+    ['{}', ' {} ', '{"new":null}', '{"new":1}', '{"new":2}', '{"time":null}', '{"time":1}'],
+  ])('if it is %s', (...bodies) => {
+    const columns = { ...fits, td_ip: 'VARCHAR', td_record_time: 'BIGINT' } as const;
+    compare(
+      schema(columns),
+      bodies.map((body) => Buffer.from(body)),
+    );
+    compare(
+      schema({}),
+      bodies.map((body) => Buffer.from(body)),
+    );
+  });
+
   test('if it fits, and then takes most of them', () => {
     let [taken, all] = [0, 0];
     fc.assert(
@@ -199,7 +233,8 @@ describe('the fast way makes the same of an event as the slow one', () => {
   test('if it is cut off or has something changed that makes it no JSON, it is not taken', () => {
     const body = '{"a":-12,"b":1.5,"c":true,"d":"x","e":{"x":[1]},"n":null}';
     const taken = (text: string) => {
-      return new TablePlan(schema(fits)).addPlain(0, 0, 0, ...inLog(Buffer.from(text)));
+      const [where] = inLog([Buffer.from(text)]);
+      return new TablePlan(schema(fits)).addPlain(0, 0, 0, ...where!);
     };
     expect(taken(body)).toBe(true);
     for (let at = 0; at < body.length; at += 1) {
@@ -213,6 +248,14 @@ describe('the fast way makes the same of an event as the slow one', () => {
       '{"c":truex}',
       '{"c":tru}',
     ];
+    wrong.push(
+      '{"c":trux}',
+      '{"c":falsy}',
+      '{"a"11}',
+      '{"a":1"b":1}',
+      '{"n":nule}',
+      '{"a":1;"b":1.5}',
+    );
     wrong.push('{"n":nul}', '{"n":nullx}', '{"d":x}', '{"a":1}x', '{"e":[}', '{a:1}', '["a"]', '');
     for (const text of wrong) expect(taken(text), text).toBe(false);
   });
