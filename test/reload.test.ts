@@ -186,7 +186,7 @@ describe('reload', () => {
     await mustBeRight();
   });
 
-  test('what is no row does not become one; adopted events do', async () => {
+  test('what is no row does not become one', async () => {
     await append(['{"a":"1"}', '{"a":2}', '{"a":3}']);
     await line.append('{"a":4}', { key: '1/unknown' });
     await line.submit([{ bodies: ['{"a":5}'] }], { context: { idempotencyKey: 'k' } });
@@ -207,36 +207,85 @@ describe('reload', () => {
     await mustBeRight();
   });
 
-  test('events that are adopted meanwhile, far back, are derived in another round', async () => {
+  /** A line on which something happens once, when a reload is about to end. */
+  async function openWith(meanwhile: () => Promise<unknown>) {
     await line.close();
-    const stranger = `1/${'0123456789'.repeat(4)}`;
-    let rounds = 0;
+    const seen = { rounds: 0 };
     const wrap = (store: Store) =>
       twin(store, {
         reload: async (...asked) => {
           const begun = await store.reload(...asked);
           const finish = begun.finish.bind(begun);
           begun.finish = async (...given) => {
-            rounds += 1;
-            if (rounds === 1) await adopted();
+            seen.rounds += 1;
+            if (seen.rounds === 1) await meanwhile();
             return finish(...given);
           };
           return begun;
         },
       });
     line = await Line.open(directory.path, wrap, kept, { rawDays: 30, segmentBytes: 400 });
-    const adopted = async () => {
-      await importKey(line.data, stranger, { database: 'shop' }, randomIds, 0);
-      const rows = () => line.rows('SELECT count(*) FROM shop.orders');
-      await expect.poll(rows, { timeout: 20_000 }).toEqual([[13]]);
-    };
     await line.append('{"v":"1","n":-1}', { key: stranger });
     await append(Array.from({ length: 12 }, (_, n) => ({ v: n < 2 ? `${n}` : n, n })));
+    return seen;
+  }
+
+  const stranger = `1/${'0123456789'.repeat(4)}`;
+  /** The event that waits in quarantine becomes a row. */
+  const adopted = async () => {
+    await importKey(line.data, stranger, { database: 'shop' }, randomIds, 0);
+    const rows = () => line.rows('SELECT count(*) FROM shop.orders');
+    await expect.poll(rows, { timeout: 20_000 }).toEqual([[13]]);
+  };
+
+  test('events that come at the end are derived while loading waits', async () => {
+    const seen = await openWith(() =>
+      append(['{"v":0.5,"n":99,"fresh":true}', '{"v":[],"n":100}']),
+    );
+    expect(await reload()).toMatchObject({ derived: 12, kept: 0 });
+    expect(seen.rounds).toBe(1);
+    const sql = 'SELECT v, n, fresh, _rescued_data FROM shop.orders ORDER BY n';
+    const rows = await line.rows(sql);
+    expect(rows).toEqual([
+      ...Array.from({ length: 12 }, (_, n) => [n, n, null, null]),
+      [0.5, 99, true, null],
+      [null, 100, null, '{"v":[]}'],
+    ]);
+    expect(await columns()).toEqual(['v DOUBLE 1', 'n BIGINT 0', 'fresh BOOLEAN 0']);
+    await mustBeRight();
+    await line.reopen();
+    expect(await line.rows(sql)).toEqual(rows);
+    await archive();
+    expect(await line.rows(sql)).toEqual(rows);
+  });
+
+  test('events that are adopted meanwhile, far back, are derived in another round', async () => {
+    const seen = await openWith(adopted);
     const report = await reload();
-    expect(rounds).toBe(2);
+    expect(seen.rounds).toBe(2);
     expect(report).toMatchObject({ derived: 12, kept: 0 });
     const rows = await line.rows('SELECT v, n FROM shop.orders ORDER BY n');
     expect(rows).toEqual([[1, -1], ...Array.from({ length: 12 }, (_, n) => [n, n])]);
+    await mustBeRight();
+  });
+
+  test('where such an event has no bytes any more, nothing is changed', async () => {
+    await openWith(async () => {
+      const [[receipt] = []] = await line.rows('SELECT receipt FROM millrace.quarantine');
+      const found = parseReceipt(receipt as string) as Receipt;
+      expect(await line.loader.raw.erase([found])).toBe(1);
+      await adopted();
+    });
+    await settle();
+    const types = await columns();
+    await expect(reload()).rejects.toMatchObject({ code: 'RELOAD_DISTURBED' });
+    expect(await columns()).toEqual(types);
+    const texts = Array.from({ length: 12 }, (_, n) => [`${n}`, n]);
+    const sql = 'SELECT v, n FROM shop.orders ORDER BY n';
+    expect(await line.rows(sql)).toEqual([['1', -1], ...texts]);
+    await mustBeRight();
+    expect(await reload()).toMatchObject({ derived: 12, kept: 1 });
+    expect(await line.rows(sql)).toEqual([['1', -1], ...texts]);
     await mustBeRight();
   });
 
@@ -248,7 +297,10 @@ describe('reload', () => {
       state.isDone = true;
     });
     let n = 300;
-    for (; !state.isDone || n < 320; n += 1) await line.append(`{"n":${n},"v":${n},"late":true}`);
+    for (; !state.isDone || n < 320; n += 1) {
+      await line.append(`{"n":${n},"v":${n},"late":true}`);
+      line.loader.durable(0, line.log.mark);
+    }
     const report = await reloading;
     expect(report).toMatchObject({ derived: 300, kept: 0 });
     await line.flush();
@@ -273,7 +325,7 @@ describe('reload', () => {
       code: 'NO_RAW',
       message:
         'no bytes of rows of shop.orders are kept that were received from ' +
-        '2023-11-14T22:13:20.001Z on: nothing is kept',
+        '2023-11-14T22:13:20.001Z on: nothing is kept raw',
     });
     const nowhere = { database: 'shop', table: 'none', sinceMs: 0, isDry: false };
     await expect(line.loader.reload(nowhere)).rejects.toMatchObject({ code: 'NO_SUCH_TABLE' });

@@ -10,7 +10,10 @@
  *  4. Events in quarantine become rows when their key may write them, or by a replay: each once.
  *  5. Rows move on into files, are merged, go when they are too old, and are erased when asked: one
  *     change of a table at a time, and each goes on after a kill or has not begun.
- *  6. The books are checked: what the edges say they synced, what was read, and what is stored.
+ *  6. A segment that is to be kept raw is removed when it is kept, or when there is no room for it,
+ *     which is said. Raw bytes never hold up loading.
+ *  7. A reload changes what the rows of a table say, never which rows there are.
+ *  8. The books are checked: what the edges say they synced, what was read, and what is stored.
  *
  * Invariants
  *  1. Nothing is read beyond the durable offset that the edge has reported.
@@ -19,7 +22,8 @@
  *
  * Limits: `batchBytesMax`, `loadEveryMs`, `loadRetryMsMax`, `columnsMax`, `tablesMax`, `idsKeptMs`,
  * `alarmLinesMax`, `webhooksMax`, `marksMax`, `waitingBytesMax`, `housekeepingEveryMs`,
- * `auditEveryMs`, `upkeepEveryMs`, `--archive-minutes`, `--compaction-share`.
+ * `auditEveryMs`, `upkeepEveryMs`, `reloadHotRowsMax`, `reloadRoundsMax`, `--archive-minutes`,
+ * `--compaction-share`, `--raw-days`.
  */
 export { keyReasons } from './alarm.ts';
 export type { ErasureReport } from './erasing.ts';

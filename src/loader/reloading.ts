@@ -128,7 +128,9 @@ export class Reloading {
   async #add(reload: Reload, stretch: Stretch): Promise<void> {
     for await (const chunk of this.#chunks(stretch)) {
       const rows = await reload.rowsIn(chunk);
-      await reload.add(this.#fit(chunk.events.filter(({ offset }) => rows.has(offset))));
+      const batch = this.#fit(chunk.events.filter(({ offset }) => rows.has(offset)));
+      await reload.add(batch);
+      batch.rows.release();
     }
   }
 
@@ -256,7 +258,7 @@ export class Reloading {
     return fault('NO_RAW', {
       table: this.#name,
       seen: new Date(sinceMs).toISOString(),
-      expected: bytes === 0 ? 'nothing is kept' : `${bytes} bytes are kept${reach}`,
+      expected: bytes === 0 ? 'nothing is kept raw' : `${bytes} bytes are kept${reach}`,
     });
   }
 }
@@ -273,6 +275,7 @@ class TypesOfMost {
       this.#kinds.set(name, kinds.set(kind, (kinds.get(kind) ?? 0) + 1));
     });
     this.#columns = plan.batch().columns;
+    plan.release();
   }
 
   result(): ReadonlyMap<string, ColumnType> {
@@ -310,7 +313,11 @@ function planOf(
 ): TablePlan {
   const plan = new TablePlan(schema);
   for (const event of events) {
-    plan.add({ ...event, keyId: '*' }, readRecord(event.postback), undefined, look);
+    const { shard, offset, postback } = event;
+    const { dialect, context, receivedAtMs, body } = postback;
+    const isPlain = !look && dialect === 'postback' && Object.keys(context).length === 0;
+    if (isPlain && plan.addPlain(shard, offset, receivedAtMs, body, 0, body.length)) continue;
+    plan.add({ ...event, keyId: '*' }, readRecord(postback), undefined, look);
   }
   return plan;
 }

@@ -117,6 +117,15 @@ describe('rows that the engine reads', () => {
 });
 
 describe('rows', () => {
+  test('keep every value of every type while their memory grows', () => {
+    const values = (row: number) => {
+      const words = { s: `text ${row}`, j: `[${row}]` };
+      return { i: BigInt(row) - 7n, d: row + 0.25, b: row % 3 === 0, ...words };
+    };
+    const all = Array.from({ length: 5_000 }, (_, row) => values(row));
+    expect(rowsOf(all).cells()).toEqual(all.map((row) => Object.values(row)));
+  });
+
   test('are without what is taken back', async () => {
     const rows = rowsOf([{ i: 1n, s: 'one', b: true }]);
     rows.column('i', 'BIGINT').addSafeInteger(1, -5);

@@ -178,7 +178,9 @@ export class Values {
   }
 
   addDouble(row: number, value: number): void {
-    this.#doubles[this.#numberAt()] = value;
+    // Only then is the memory looked up: it may have grown.
+    const at = this.#numberAt();
+    this.#doubles[at] = value;
     this.#mark(row, this.#end + numberBytes);
   }
 
