@@ -115,6 +115,11 @@ export const settings = {
     'how long rows stay hot; then they are moved to Parquet files',
     'MINUTES',
   ),
+  rawDays: setting(
+    integer(0, 36_500).default(0),
+    'how long the exact bytes of events are kept after they were loaded; 0: not at all',
+    'DAYS',
+  ),
   compactionShare: setting(
     integer(1, 100).default(25),
     'percent of the time in which small files may be merged',
@@ -204,6 +209,7 @@ export type Config = Values<
   | 'quarantineDays'
   | 'archiveMinutes'
   | 'compactionShare'
+  | 'rawDays'
   | 'alarmWebhook'
 > & {
   readonly tls: TlsFiles | undefined;
@@ -225,6 +231,8 @@ export type RoomsConfig = Pick<
   /** Undefined: rows are moved to files when somebody asks for it only. */
   readonly archiveMinutes?: number | undefined;
   readonly compactionShare?: number | undefined;
+  /** Undefined: if there are any, more are kept, and none go. */
+  readonly rawDays?: number | undefined;
 };
 
 const envPrefix = 'MILLRACE_';

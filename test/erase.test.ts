@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { limits } from '../src/base/index.ts';
@@ -153,6 +153,39 @@ test('what is erased is in no file of the store any more', async () => {
   expect(bytes.includes('needle-in-a-haystack')).toBe(false);
   line = await Line.open(directory.path);
   expect(await left()).toEqual([2]);
+});
+
+test('what is kept raw is overwritten once its segment has left the log', async () => {
+  await line.close();
+  await directory.remove();
+  await mkdir(directory.path);
+  line = await Line.open(directory.path, undefined, undefined, { rawDays: 30, segmentBytes: 400 });
+  await append([{ n: 1, email: 'needle' }, { n: 2 }]);
+  expect(await erase("email = 'needle'")).toMatchObject({ hot: 1, log: 1 });
+  expect(await line.loader.erasing.goOn()).toBe(false);
+  expect(line.store.eraser.open).toMatchObject([{ areRowsGone: true }]);
+  const raw = async () => {
+    const found: string[] = [];
+    const kept = await line.loader.raw.records(0);
+    for await (const { records } of kept.read(kept.firstOffset, line.log.durableOffset)) {
+      for (const { record } of records) found.push(record.toString('latin1'));
+    }
+    await kept.close();
+    return found;
+  };
+  expect((await raw()).filter((record) => record.includes('needle'))).toHaveLength(1);
+  // The segment is full by then, and goes.
+  await append(Array.from({ length: 8 }, (_, n) => ({ n: n + 3 })));
+  const isFinished = async () => {
+    await append([{ n: 100 }]);
+    return line.loader.erasing.goOn();
+  };
+  await expect.poll(isFinished, { timeout: 20_000 }).toBe(true);
+  expect(line.store.eraser.open).toEqual([]);
+  const records = await raw();
+  expect(records.filter((record) => record.includes('needle'))).toEqual([]);
+  expect(records.filter((record) => record.includes('"n":2'))).toHaveLength(1);
+  expect(await erase("email = 'needle'", true)).toMatchObject({ hot: 0, log: 0 });
 });
 
 describe('the journal', () => {

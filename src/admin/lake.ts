@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { fault, type Task } from '../base/index.ts';
-import type { ErasureReport } from '../loader/index.ts';
+import type { ErasureReport, ReloadReport } from '../loader/index.ts';
 import type { Retention } from '../store/index.ts';
 import { marksNow, operation, tableSchema, word, type Workplace } from './operation.ts';
 
@@ -12,6 +12,14 @@ export const lakeOperations = {
   'tables/erase': operation(
     tableSchema.extend({ where: word, dryRun: z.boolean().default(false) }),
     erase,
+  ),
+  'tables/reload': operation(
+    tableSchema.extend({
+      /** Rows that were received before stay as they are; without it all are derived. */
+      since: z.iso.datetime({ offset: true }).optional(),
+      dryRun: z.boolean().default(false),
+    }),
+    reload,
   ),
   'retention/list': operation(z.strictObject({}), ({ store }): Promise<readonly Retention[]> => {
     return Promise.resolve(store.lake.retentions);
@@ -63,4 +71,15 @@ async function erase(
 ): Promise<ErasureReport> {
   await place.loader.flush(await marksNow(place, task));
   return place.loader.erasing.erase(table, where, dryRun, task);
+}
+
+async function reload(
+  place: Workplace,
+  asked: { database: string; table: string; since?: string | undefined; dryRun: boolean },
+  task: Task,
+): Promise<ReloadReport> {
+  const { database, table, since, dryRun: isDry } = asked;
+  await place.loader.flush(await marksNow(place, task));
+  const sinceMs = since === undefined ? 0 : Date.parse(since);
+  return place.loader.reload({ database, table, sinceMs, isDry }, task);
 }

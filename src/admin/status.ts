@@ -17,6 +17,9 @@ export type Status = {
   }[];
   readonly disk: {
     readonly logBytes: number;
+    /** What was loaded and is kept as it came; its oldest record. Undefined if there is none. */
+    readonly rawBytes: number;
+    readonly rawSince: string | undefined;
     readonly storeBytes: number;
     /** Parquet files. */
     readonly lakeBytes: number;
@@ -54,7 +57,7 @@ export async function readStatus(
   reports: readonly EdgeReport[],
   nowMs: number,
 ): Promise<Status> {
-  const { shards, lagMs, failing, waitingEvents, remainder } = loader.status();
+  const { shards, lagMs, failing, waitingEvents, remainder, raw } = loader.status();
   const { bavail, bsize } = await statfs(dataDirectory);
   return {
     dataDirectory,
@@ -65,6 +68,8 @@ export async function readStatus(
     })),
     disk: {
       logBytes: await logBytes(dataDirectory),
+      rawBytes: raw.bytes,
+      rawSince: raw.sinceMs === undefined ? undefined : new Date(raw.sinceMs).toISOString(),
       storeBytes: await store.size(),
       lakeBytes: store.lake.size.bytes,
       lakeFiles: store.lake.size.files,

@@ -94,6 +94,11 @@ export const limits = Object.freeze({
   storeMemoryBytesMax: 1024 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
   storeWalBytesMax: 16 * mib,
+  /**
+   * Rows of a table that are stored together. When a transaction brings that many they go to
+   * their place at once, and not by the store's log.
+   */
+  rowGroupRows: 30_720,
   /** Free room that a transaction leaves, or 1/16 of a small disk. Below: tried again later. */
   storeRoomBytesMin: 8 * mib,
   storeRoomDiskShare: 1 / 16,
@@ -126,6 +131,10 @@ export const limits = Object.freeze({
   dayOverMs: 60 * 60 * 1000,
   /** How often hot rows are looked at that may be too old to keep. */
   expireEveryMs: 60 * 60 * 1000,
+  /** Hot rows that a reload derives while loading waits. Beyond: they go to files before … */
+  reloadHotRowsMax: 20_000,
+  /** … so often at most. Beyond: RELOAD_DISTURBED. */
+  reloadRoundsMax: 20,
   /** Tables of one server. Beyond: the event goes to quarantine, reason `too_many_tables`. */
   tablesMax: 10_000,
   /** Length of a database's or a table's name, characters. Outside: 400. */

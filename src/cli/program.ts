@@ -13,6 +13,7 @@ import { quarantineCommand } from './quarantine.ts';
 import { queriesCommand } from './queries.ts';
 import { queryCommand } from './query.ts';
 import { receiptCommand } from './receipt.ts';
+import { reloadCommand } from './reload.ts';
 import { color } from './render.ts';
 import { retentionCommand } from './retention.ts';
 import { serveCommand } from './serve.ts';
@@ -38,8 +39,9 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const commands = [serveCommand, keysCommand, queryCommand, flushCommand, statusCommand];
   const asking = [queriesCommand, exportCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
-  const lake = [archiveCommand, retentionCommand, eraseCommand, backupCommand, restoreCommand];
-  for (const command of [...commands, ...asking, ...repair, ...lake, openapiCommand]) {
+  const lake = [archiveCommand, retentionCommand, eraseCommand, reloadCommand];
+  const copies = [backupCommand, restoreCommand, openapiCommand];
+  for (const command of [...commands, ...asking, ...repair, ...lake, ...copies]) {
     program.addCommand(command);
   }
   try {

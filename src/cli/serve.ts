@@ -41,6 +41,7 @@ export const serveCommand = defineCommand('serve', {
     'quarantineDays',
     'archiveMinutes',
     'compactionShare',
+    'rawDays',
     'alarmWebhook',
     'guide',
   ],

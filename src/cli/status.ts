@@ -66,6 +66,7 @@ function draw(status: Shown): string {
     `on disk     log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, ` +
       `lake ${bytes(disk.lakeBytes)} in ${count(disk.lakeFiles, 'file')}, ` +
       `free ${bytes(disk.freeBytes)}`,
+    ...(disk.rawBytes > 0 ? [`raw         ${bytes(disk.rawBytes)} since ${disk.rawSince}`] : []),
     `waiting     ${waiting.events === undefined ? '' : `${count(waiting.events, 'event')}, `}` +
       `${bytes(waiting.bytes)}, the oldest for ${(waiting.lagMs / 1000).toFixed(1)} s` +
       (waiting.failing ? color('red', ' — loading fails, see the log of the server') : ''),

@@ -85,7 +85,7 @@ export class SingleHead {
   /** @param at where a record of version 1 begins. */
   constructor(bytes: Buffer, at: number) {
     this.#lengths = lengthsAt(bytes, at);
-    this.#bytes = Buffer.from(bytes.subarray(at + fingerprintAt, bodyStartAt(bytes, at)));
+    this.#bytes = Buffer.from(bytes.subarray(at + fingerprintAt, bodyOf(bytes, at)));
   }
 
   /** Whether the record at a place is of version 1. */
@@ -95,7 +95,7 @@ export class SingleHead {
 
   /** The same for all records whose heads differ in nothing but the time of receipt. */
   static textAt(bytes: Buffer, at: number): string {
-    const names = bytes.toString('latin1', at + fingerprintAt, bodyStartAt(bytes, at));
+    const names = bytes.toString('latin1', at + fingerprintAt, bodyOf(bytes, at));
     return `${lengthsAt(bytes, at)} ${names}`;
   }
 
@@ -121,11 +121,16 @@ export function receivedAtMsAt(bytes: Buffer, at: number): number {
   return bytes.readUInt32LE(at + 4) + bytes.readUInt32LE(at + 8) * twoTo32;
 }
 
+/** Whether an event was erased: its bytes are zeros, and no body begins with one. */
+export function isErased(body: Buffer): boolean {
+  return body[0] === 0;
+}
+
 function lengthsAt(bytes: Buffer, at: number): number {
   return bytes.readUInt16LE(at + 1);
 }
 
-function bodyStartAt(bytes: Buffer, at: number): number {
+function bodyOf(bytes: Buffer, at: number): number {
   return at + fixedBytes + (bytes[at + 1] ?? 0) + (bytes[at + 2] ?? 0);
 }
 

@@ -50,6 +50,11 @@ export class Archivist {
     await this.#last;
   }
 
+  /** Aborted when everything is to end. */
+  get stopping(): AbortSignal {
+    return this.#stop.signal;
+  }
+
   /** Runs work when no other changes tables or their files. */
   alone<T>(work: (between: Between) => Promise<T>): Promise<T> {
     const done = this.#last.then(() => work(this.#parts.between));

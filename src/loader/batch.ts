@@ -41,7 +41,8 @@ export class Batch {
   readonly #released: QuarantineRow[] = [];
   readonly #faults: unknown[] = [];
   readonly #skews: Skew[] = [];
-  #parts: readonly Part[] = [];
+  /** What was read from the log. */
+  parts: readonly Part[] = [];
   /** By what their records have in common; of the shard that is read. */
   readonly #lanes = new Map<string, Lane>();
   #lane: Lane | undefined;
@@ -85,7 +86,7 @@ export class Batch {
 
   /** Adds what was read from the log, once for each batch; asks the store which ids it knows. */
   async add(parts: readonly Part[]): Promise<void> {
-    this.#parts = parts;
+    this.parts = parts;
     // Events that may have ids, by record; of those of version 1 there are none.
     const apart: (readonly Draft[])[] = [];
     for (const part of parts) {
@@ -197,7 +198,7 @@ export class Batch {
 
   /** The event of a record of version 1 that was read. */
   #sourceAt({ shard, offset }: Receipt): Source {
-    for (const part of this.#parts.filter((other) => other.shard === shard)) {
+    for (const part of this.parts.filter((other) => other.shard === shard)) {
       for (let index = 0; index < part.records.length; index += 1) {
         const [source] =
           part.records.offsetAt(index) === offset ? this.#sourcesOf(part, index) : [];

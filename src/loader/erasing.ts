@@ -1,10 +1,12 @@
-import { fault, limits, patient, type Task } from '../base/index.ts';
-import { columnName, decodeSubmission, type Member, membersOf } from '../event/index.ts';
-import { type Postback, readRecord, receiptNumber, receiptText } from '../event/index.ts';
+import { fault, patient, type Task } from '../base/index.ts';
+import { columnName, decodeSubmission, isErased, type Member } from '../event/index.ts';
+import { membersOf, offsetBits, type Postback, readRecord } from '../event/index.ts';
+import { receiptNumber, receiptText } from '../event/index.ts';
 import type { Between, Candidate, Erasure, Predicate } from '../store/index.ts';
 import type { QuarantineRow, Store } from '../store/index.ts';
 import type { Archivist } from './archivist.ts';
 import { postbackOf } from './batch.ts';
+import type { RawKeeper } from './raw-keeper.ts';
 import type { Shard } from './shard.ts';
 
 type Table = { readonly database: string; readonly table: string };
@@ -13,8 +15,9 @@ type Table = { readonly database: string; readonly table: string };
 export type ErasureReport = Erasure & {
   readonly quarantine: number;
   /**
-   * Records of the log that are loaded already. They go with their segment, an hour after it was
-   * begun at the latest; until then the erasure is open: see `millrace.erasures`.
+   * Records that are loaded already: in the log, where they go with their segment, an hour after
+   * it was begun at the latest, and raw, where they are overwritten after that. Until then the
+   * erasure is open: see `millrace.erasures`.
    */
   readonly log: number;
 };
@@ -23,6 +26,7 @@ type Parts = {
   readonly store: Store;
   readonly archivist: Archivist;
   readonly shards: readonly Shard[];
+  readonly raw: RawKeeper;
 };
 
 /** Removes events for good, wherever they are: rows, files, rescued values, quarantine, log. */
@@ -73,6 +77,8 @@ export class Erasing {
         isDone = true;
       }
       if (!this.#isDropped(until)) continue;
+      const predicate = await store.eraser.predicate(database, table, where);
+      await this.#eraseRaw({ database, table }, predicate, until);
       await archivist.alone((between) => between(() => store.eraser.finish(id)));
       isDone = true;
     }
@@ -126,30 +132,56 @@ export class Erasing {
     return { last, matches };
   }
 
-  /** Events in the log, up to what is loaded. */
-  async #countLog({ database, table }: Table, predicate: Predicate): Promise<number> {
-    const { store, shards } = this.#parts;
+  /** Overwrites what is kept raw, once all of it is there that was in the log. */
+  async #eraseRaw(
+    table: Table,
+    predicate: Predicate,
+    until: ReadonlyMap<number, number>,
+  ): Promise<void> {
+    for (const [shard, to] of until) {
+      for await (const receipts of this.#matchesIn(table, predicate, shard, to)) {
+        const meant = receipts.map((receipt) => {
+          return { shard, offset: Number(receipt & (2n ** offsetBits - 1n)) };
+        });
+        await this.#parts.raw.erase(meant);
+      }
+    }
+  }
+
+  /** Events that were loaded and whose bytes are there yet, in the log or raw. */
+  async #countLog(table: Table, predicate: Predicate): Promise<number> {
     let count = 0;
-    for (const { shard, reader, cursor } of shards) {
-      const beside = await reader.another();
-      try {
-        for (let at = Math.min(beside.firstOffset, cursor); at < cursor; ) {
-          const { records, next } = await beside.read(at, cursor, limits.batchBytesMax);
-          const candidates = [...records].flatMap(({ offset, record }) => {
-            return decodeSubmission(record).flatMap(({ at: inside, postback }) => {
-              const isMeant = postback.database === database && postback.table === table;
-              const receipt = { shard, offset: offset + inside };
-              return isMeant ? candidatesOf(receipt, postback, predicate) : [];
-            });
-          });
-          count += (await store.eraser.matches(database, table, predicate, candidates)).length;
-          at = next;
-        }
-      } finally {
-        await beside.close();
+    for (const { shard, cursor } of this.#parts.shards) {
+      for await (const receipts of this.#matchesIn(table, predicate, shard, cursor)) {
+        count += receipts.length;
       }
     }
     return count;
+  }
+
+  /** The receipts of events that are meant, of a shard's kept bytes before an offset. */
+  async *#matchesIn(
+    { database, table }: Table,
+    predicate: Predicate,
+    shard: number,
+    to: number,
+  ): AsyncGenerator<readonly bigint[]> {
+    const { store, raw } = this.#parts;
+    const kept = await raw.records(shard);
+    try {
+      for await (const { records } of kept.read(Math.min(kept.firstOffset, to), to)) {
+        const candidates = [...records].flatMap(({ offset, record }) => {
+          return decodeSubmission(record).flatMap(({ at: inside, postback }) => {
+            const isMeant = postback.database === database && postback.table === table;
+            if (!isMeant || isErased(postback.body)) return [];
+            return candidatesOf({ shard, offset: offset + inside }, postback, predicate);
+          });
+        });
+        yield await store.eraser.matches(database, table, predicate, candidates);
+      }
+    } finally {
+      await kept.close();
+    }
   }
 
   /** Whether the segments that were there when an erasure began are gone. */

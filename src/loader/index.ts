@@ -24,5 +24,7 @@
 export { keyReasons } from './alarm.ts';
 export type { ErasureReport } from './erasing.ts';
 export { Loader, type LoaderOptions } from './loader.ts';
+export type { RawStatus } from './raw-keeper.ts';
+export type { ColumnChange, ReloadReport } from './reloading.ts';
 export type { ReplayReport } from './replay.ts';
 export type { LoaderStatus } from './status.ts';

@@ -21,15 +21,17 @@ import { Erasing } from './erasing.ts';
 import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
+import { RawKeeper, type RawOptions } from './raw-keeper.ts';
+import { type ReloadAsked, Reloading, type ReloadReport } from './reloading.ts';
 import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
 import { Retyping } from './retyping.ts';
 import { type Position, Shard } from './shard.ts';
 import type { LoaderStatus } from './status.ts';
-import { type Waiter, Waiters } from './waiters.ts';
+import { Waiters } from './waiters.ts';
 import { waitingIn } from './waiting.ts';
 import { Webhook } from './webhook.ts';
 
-export type LoaderOptions = {
+export type LoaderOptions = RawOptions & {
   readonly store: Store;
   /** By shard. */
   readonly readers: ReadonlyMap<number, LogReader>;
@@ -57,9 +59,10 @@ export class Loader {
   /** Whoever changes a table otherwise than by loading, does it here. */
   readonly archivist: Archivist;
   readonly erasing: Erasing;
+  readonly raw: RawKeeper;
+  readonly #waiters = new Waiters();
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
-  readonly #waiters: Waiters;
   readonly #jobs: (() => Promise<void>)[] = [];
   #behindSinceMs: number | undefined;
   #failures = 0;
@@ -68,7 +71,6 @@ export class Loader {
   #showing: Promise<void> = Promise.resolve();
   #isClosing = false;
   /** Who needs segments that are loaded. */
-  #keeping = 0;
 
   private constructor(options: LoaderOptions) {
     this.#options = options;
@@ -78,19 +80,20 @@ export class Loader {
       return [shard, new Shard(shard, reader, cursor)];
     });
     this.#shards = new Map(shards);
-    this.#waiters = new Waiters(this.#shards);
     const webhook = new Webhook(options.alarmWebhook, logger);
     this.#alarm = new AuthAlarm(logger, webhook);
     this.#metrics = loaderMetrics(options.metrics, () => this.status());
+    const exclusive = <T>(work: () => Promise<T>) => this.exclusive(work);
     this.archivist = new Archivist({
       ...options,
       archiveMinutes: options.archiveMinutes,
       compactionShare: options.compactionShare ?? 100,
-      between: (work) => this.exclusive(work),
+      between: exclusive,
       also: () => this.erasing.goOn(),
     });
-    const { archivist } = this;
-    this.erasing = new Erasing({ store, archivist, shards: [...this.#shards.values()] });
+    this.raw = new RawKeeper({ ...options, shards: this.#shards, exclusive });
+    const { archivist, raw } = this;
+    this.erasing = new Erasing({ store, archivist, raw, shards: [...this.#shards.values()] });
     this.#keeper = new Keeper({ ...options, webhook, loader: this, missing: () => this.#missing });
   }
 
@@ -99,6 +102,7 @@ export class Loader {
     loader.#running = loader.#run();
     loader.#keeper.start();
     loader.archivist.start();
+    loader.raw.start();
     return loader;
   }
 
@@ -128,34 +132,18 @@ export class Loader {
   flush(marks: ReadonlyMap<number, Mark>): Promise<void> {
     for (const [shard, mark] of marks) this.durable(shard, mark);
     const targets = new Map([...marks].map(([shard, { offset }]) => [shard, offset]));
-    return new Promise((resolve, reject) =>
-      this.#wait({ isUrgent: true, targets, resolve, reject }),
-    );
+    return this.#look(this.#waiters.flush(targets));
   }
 
   /** Whether all before an offset of a shard is in the store, within some time. */
   waitFor(shard: number, offset: number, waitMs: number): Promise<boolean> {
-    const targets = new Map([[shard, offset]]);
-    return new Promise((resolve) => {
-      const waiter = {
-        isUrgent: false,
-        targets,
-        resolve: () => end(true),
-        reject: () => end(false),
-      };
-      const late = setTimeout(() => end(false), waitMs);
-      const end = (isThere: boolean) => {
-        clearTimeout(late);
-        this.#waiters.forget(waiter);
-        resolve(isThere);
-      };
-      this.#wait(waiter);
-    });
+    return this.#look(this.#waiters.waitFor(shard, offset, waitMs));
   }
 
-  #wait(waiter: Waiter): void {
-    this.#waiters.add(waiter);
+  #look<T>(waiting: Promise<T>): Promise<T> {
+    this.#answerWaiters();
     this.#wake();
+    return waiting;
   }
 
   /**
@@ -236,6 +224,16 @@ export class Loader {
     });
   }
 
+  /** Derives a table anew from the bytes of its events: see `Reloading`. */
+  async reload(asked: ReloadAsked, task = patient): Promise<ReloadReport> {
+    const { store } = this.#options;
+    const signal = AbortSignal.any([task.signal, this.archivist.stopping]);
+    return this.archivist.alone((between) => {
+      const parts = { store, raw: this.raw, shards: [...this.#shards.values()] };
+      return new Reloading(parts, asked, { ...task, signal }).run(between);
+    });
+  }
+
   /**
    * Removes a table and its rows. What was acknowledged for it so far and is not loaded yet will
    * go to quarantine.
@@ -286,7 +284,7 @@ export class Loader {
     shard.isHalted = true;
     const hint = 'stop the server and put the right log folder back; its events are on disk';
     this.#options.logger.error({ shard: shard.shard, why, hint }, 'a shard is not loaded any more');
-    this.#waiters.answer();
+    this.#answerWaiters();
   }
 
   status(): LoaderStatus {
@@ -302,8 +300,9 @@ export class Loader {
       (sum, events) => (sum === undefined || events === undefined ? undefined : sum + events),
       0,
     );
+    const failing = this.#failures > 0 || isHalted;
     const { remainder } = this.#keeper;
-    return { shards, lagMs, failing: this.#failures > 0 || isHalted, waitingEvents, remainder };
+    return { shards, lagMs, failing, waitingEvents, remainder, raw: this.raw.status() };
   }
 
   /** What is in the tables now, at least. */
@@ -323,6 +322,7 @@ export class Loader {
   async close(): Promise<void> {
     this.#isClosing = true;
     await this.archivist.stop();
+    await this.raw.stop();
     await this.#keeper.stop();
     this.#stop.abort();
     this.#wake();
@@ -359,7 +359,7 @@ export class Loader {
         await sleep(waitMs, this.#stop.signal);
         continue;
       }
-      const isUrgent = this.#waiters.isAnyUrgent || this.#jobs.length > 0;
+      const isUrgent = this.#waiters.isUrgent || this.#jobs.length > 0;
       if (!isUrgent) await sleep(limits.loadEveryMs, this.#stop.signal);
     }
   }
@@ -392,21 +392,18 @@ export class Loader {
     const startedAt = performance.now();
     const written = await this.#commit(batch, cursors);
     this.#behindSinceMs = this.#isBehind() ? batch.oldestReceivedAtMs : undefined;
-    this.#waiters.answer();
+    this.#answerWaiters();
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
     logger.debug({ events: batch.events, quarantined: written.quarantine.length }, 'loaded');
     batch.release();
-    if (this.#keeping > 0) return;
-    for (const { reader, cursor } of this.#shards.values()) await reader.drop(cursor);
+    for (const { shard, records } of batch.parts) this.#shards.get(shard)?.reader.release(records);
+    await this.raw.drop();
   }
 
   /** What is in the log now stays there until the returned function is called. */
   keepLog(): () => void {
-    this.#keeping += 1;
-    return () => {
-      this.#keeping -= 1;
-    };
+    return this.raw.keepLog();
   }
 
   /**
@@ -474,5 +471,9 @@ export class Loader {
       this.#metrics.damagedBytes.inc(to - from);
       this.#options.logger.error({ shard, from, to, reason }, 'damage in the log; it is skipped');
     }
+  }
+
+  #answerWaiters(): void {
+    this.#waiters.answer(this.#shards);
   }
 }

@@ -18,9 +18,9 @@ type Slot = {
 };
 
 const [quote, backslash, comma, colon, point] = [0x22, 0x5c, 0x2c, 0x3a, 0x2e];
-const [minus, zero, nine] = [0x2d, 0x30, 0x39];
+const [plus, minus, zero, nine] = [0x2b, 0x2d, 0x30, 0x39];
 const [braceOpen, braceClose, bracketOpen, bracketClose] = [0x7b, 0x7d, 0x5b, 0x5d];
-const [letterD, letterF, letterN, letterT, letterU] = [0x64, 0x66, 0x6e, 0x74, 0x75];
+const [letterD, letterE, letterF, letterN, letterT, letterU] = [0x64, 0x65, 0x66, 0x6e, 0x74, 0x75];
 
 /** What a value or an event is that is left to the slow way. */
 const unknown = -1;
@@ -131,7 +131,7 @@ export class Scanner {
     const values = (draft.values ??= this.#rows.column(name, type));
     if (values.lastRow === row) return unknown;
     const isNumber = first === minus || (first >= zero && first <= nine);
-    if (slot.isTime && (!isNumber || this.#given)) return unknown;
+    if (slot.isTime && !isNumber) return unknown;
     if (isNumber) {
       const end = slot.isTime ? unknown : addNumber(bytes, at, values, row);
       return end === unknown ? this.#addFitted(bytes, at, numberEnd(bytes, at), slot, draft) : end;
@@ -181,7 +181,7 @@ export class Scanner {
     return end + 1;
   }
 
-  /** A value that is fitted as all are on the slow way, if that asks for no other column. */
+  /** A value that is fitted as all are on the slow way. */
   #addFitted(bytes: Buffer, at: number, end: number, slot: Slot, draft: ColumnDraft): number {
     if (end === unknown) return unknown;
     const text = bytes.toString('utf8', at, end);
@@ -189,7 +189,7 @@ export class Scanner {
     const kind = isString ? 'string' : /[.eE]/.test(text) ? 'fraction' : 'integer';
     const member: Member = { key: slot.name, kind, text };
     const fitted = fit(member, draft.column);
-    if (fitted.kind === 'misfit' || fitted.column?.type !== undefined) return unknown;
+    if (fitted.kind === 'misfit') return unknown;
     if (slot.isTime) this.#given = member;
     put(this.#rows, draft, fitted);
     return end;
@@ -263,12 +263,14 @@ function escapedEnd(bytes: Buffer, from: number, to: number): number {
   return unknown;
 }
 
-/** Behind the number that begins at `from`. */
+/** Behind the characters of a number that begin at `from`. */
 function numberEnd(bytes: Buffer, from: number): number {
   let at = from;
   for (; at < bytes.length; at += 1) {
     const byte = bytes[at] ?? 0;
-    if (byte === comma || byte === braceClose || byte <= 0x20) break;
+    const isDigit = byte >= zero && byte <= nine;
+    const isExponent = (byte | 0x20) === letterE;
+    if (!isDigit && !isExponent && byte !== point && byte !== minus && byte !== plus) break;
   }
   return at;
 }

@@ -1,4 +1,5 @@
 import type { Remainder } from '../store/index.ts';
+import type { RawStatus } from './raw-keeper.ts';
 
 /** What waits for the loader. */
 export type LoaderStatus = {
@@ -15,4 +16,6 @@ export type LoaderStatus = {
   readonly waitingEvents: number | undefined;
   /** By how much the books are wrong, as last checked. */
   readonly remainder: Remainder;
+  /** Segments that are kept after they were loaded. */
+  readonly raw: RawStatus;
 };

@@ -124,12 +124,25 @@ export class Records implements Iterable<Found> {
     return this.bytes.subarray(this.startAt(index), this.endAt(index));
   }
 
+  /** Those whose offsets are from `from` on, before `to`. */
+  between(from: number, to: number): Records {
+    const records = new Records(this.bytes, this.#offset);
+    for (let index = 0; index < this.length; index += 1) {
+      const offset = this.offsetAt(index);
+      if (offset >= from && offset < to) records.add(this.startAt(index), this.endAt(index));
+    }
+    return records;
+  }
+
   *[Symbol.iterator](): Iterator<Found> {
     for (let index = 0; index < this.length; index += 1) {
       yield { offset: this.offsetAt(index), record: this.recordAt(index) };
     }
   }
 }
+
+/** No record. */
+export const noRecords = new Records(Buffer.alloc(0), 0);
 
 /** Bytes that are no frame, from offset to offset. */
 export type Gap = { readonly from: number; readonly to: number };

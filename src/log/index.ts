@@ -6,6 +6,7 @@
  *  2. A record that was refused is never read.
  *  3. Offsets grow and are never used again; a record's offset names it for ever.
  *  4. The reader gives every durable record once, in order, and names what is damaged.
+ *  5. A segment that is to be kept raw is removed when its compressed form is on disk, not before.
  *
  * Invariants
  *  1. One process writes a shard (it holds the shard's lock).
@@ -17,7 +18,9 @@
  * Records are opaque here: this room does not know what an event is.
  */
 export { Log, type LogOptions } from './log.ts';
-export type { Records } from './format.ts';
+export type { Found, Records } from './format.ts';
+export { KeptRecords } from './range.ts';
+export { type ByteRange, rawDirectory, RawShard, type RawSegment } from './raw.ts';
 export { type Damage, LogReader, type ReadBatch } from './reader.ts';
 export type { Recovered } from './recover.ts';
 export { type SegmentPart, segmentsOf, shardDirectory, shardsIn } from './segments.ts';

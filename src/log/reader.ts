@@ -1,12 +1,6 @@
 import { assert, type Disk, fault, limits, type ReadableFile } from '../base/index.ts';
-import {
-  decodeHeader,
-  Records,
-  type Gap,
-  headerBytes,
-  scan,
-  type SegmentHeader,
-} from './format.ts';
+import { decodeHeader, type Gap, headerBytes, noRecords, type Records, scan } from './format.ts';
+import type { SegmentHeader } from './format.ts';
 import { listSegments, segmentPath } from './segments.ts';
 
 /** Bytes of the log that are not as they were written. What they held is lost, or not ours. */
@@ -27,7 +21,6 @@ type OpenSegment = {
 };
 
 const readBytes = 4 * 1024 * 1024;
-const none = new Records(Buffer.alloc(0), 0);
 
 /** The reading end of one shard, in another process than the writer. */
 export class LogReader {
@@ -37,6 +30,7 @@ export class LogReader {
   #open: OpenSegment | undefined;
   readonly #damaged = new Set<number>();
   readonly #endsBefore = new Map<number, number>();
+  readonly #spare: Buffer[] = [];
 
   private constructor(disk: Disk, directory: string) {
     this.#disk = disk;
@@ -45,7 +39,7 @@ export class LogReader {
 
   static async open(disk: Disk, directory: string): Promise<LogReader> {
     const reader = new LogReader(disk, directory);
-    await reader.#list();
+    await reader.list();
     return reader;
   }
 
@@ -64,6 +58,16 @@ export class LogReader {
     return this.#bases.length;
   }
 
+  /** The base of the segment that holds an offset, as last listed; undefined before all. */
+  baseAt(offset: number): number | undefined {
+    return this.#bases.findLast((base) => base <= offset);
+  }
+
+  /** The base of the next segment behind an offset, as last listed. */
+  baseAfter(offset: number): number | undefined {
+    return this.#bases.find((base) => base > offset);
+  }
+
   /**
    * Reads what is durable from `from` on: about `bytesMax` bytes, from one segment.
    *
@@ -73,17 +77,17 @@ export class LogReader {
    */
   async read(from: number, durable: number, bytesMax: number): Promise<ReadBatch> {
     assert(from <= durable, 'nothing is read beyond the durable offset');
-    if (from === durable) return { records: none, damage: [], next: from };
+    if (from === durable) return { records: noRecords, damage: [], next: from };
     const segment = await this.#segmentAt(from);
     const nextBase = this.#bases.find((base) => base > segment.base);
-    const dataEnd = nextBase === undefined ? Infinity : await this.#endBefore(nextBase);
+    const dataEnd = nextBase === undefined ? Infinity : await this.endBefore(nextBase);
     if (nextBase !== undefined && from >= dataEnd) {
-      return { records: none, damage: [], next: Math.min(nextBase, durable) };
+      return { records: noRecords, damage: [], next: Math.min(nextBase, durable) };
     }
     const end = Math.min(dataEnd, durable);
     if (segment.header === undefined) return this.#damage(segment, from, end, 'no valid header');
     const start = Math.max(from, segment.base + headerBytes);
-    if (start >= end) return { records: none, damage: [], next: end };
+    if (start >= end) return { records: noRecords, damage: [], next: end };
     return this.#readFrames(segment, segment.header, start, end, bytesMax);
   }
 
@@ -95,7 +99,7 @@ export class LogReader {
     bytesMax: number,
   ): Promise<ReadBatch> {
     for (let want = Math.min(readBytes, bytesMax); ; want *= 2) {
-      const bytes = Buffer.allocUnsafe(Math.min(want, end - start));
+      const bytes = this.#buffer(want).subarray(0, Math.min(want, end - start));
       const count = await segment.file.read(bytes, start - segment.base);
       const atEnd = count < bytes.length || start + count === end;
       const found = scan(header, bytes.subarray(0, count), start, atEnd);
@@ -110,21 +114,44 @@ export class LogReader {
     }
   }
 
+  /** Takes back the memory of records that nobody looks at any more, for the next ones. */
+  release(records: Records): void {
+    const { buffer, length } = records.bytes;
+    if (length === 0 || this.#spare.length * readBytes >= limits.batchBytesMax) return;
+    if (buffer.byteLength === readBytes) this.#spare.push(Buffer.from(buffer));
+  }
+
+  #buffer(bytes: number): Buffer {
+    if (bytes > readBytes) return Buffer.allocUnsafeSlow(bytes);
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(readBytes);
+  }
+
   #damage(segment: OpenSegment, from: number, to: number, reason: string): ReadBatch {
     this.#damaged.add(segment.base);
-    return { records: none, damage: [{ from, to, reason }], next: to };
+    return { records: noRecords, damage: [{ from, to, reason }], next: to };
   }
 
   /**
-   * Removes the sealed segments before `offset`, which the store has committed. A segment is sealed
-   * once something behind its successor's base is durable; the successor's name alone says nothing,
-   * it may be gone again for want of room. A damaged segment is kept under another name.
+   * The segments before `offset` that may be dropped, without the damaged ones: they are sealed. A
+   * segment is sealed once something behind its successor's base is durable; the successor's name
+   * alone says nothing, it may be gone again for want of room.
+   */
+  sealedBefore(offset: number): readonly number[] {
+    return this.#bases.filter((base, index) => {
+      return (this.#bases[index + 1] ?? Infinity) < offset && !this.#damaged.has(base);
+    });
+  }
+
+  /**
+   * Removes the sealed segments before `offset`, which the store has committed, the oldest first,
+   * as far as they may go. A damaged one is kept under another name.
    * Returns how many were dropped.
    */
-  async drop(offset: number): Promise<number> {
+  async drop(offset: number, mayGo: (base: number) => boolean = () => true): Promise<number> {
     let count = 0;
     for (; this.#bases.length > 1 && (this.#bases[1] ?? Infinity) < offset; count += 1) {
       const base = this.#bases[0] ?? 0;
+      if (!this.#damaged.has(base) && !mayGo(base)) break;
       if (this.#open?.base === base) await this.close();
       const path = segmentPath(this.#directory, base);
       if (this.#damaged.delete(base)) {
@@ -144,12 +171,13 @@ export class LogReader {
     await open?.file.close();
   }
 
-  async #list(): Promise<void> {
+  /** Looks at which segments there are. */
+  async list(): Promise<void> {
     this.#bases = await listSegments(this.#disk, this.#directory);
   }
 
   /** Where the records of the segment before `base` end: `base`, or less after a torn tail. */
-  async #endBefore(base: number): Promise<number> {
+  async endBefore(base: number): Promise<number> {
     const known = this.#endsBefore.get(base);
     if (known !== undefined) return known;
     const file = await this.#openIfThere(base);
@@ -177,7 +205,7 @@ export class LogReader {
     const find = () => this.#bases.findLast((other) => other <= offset);
     let base = find();
     if (base === undefined || base === this.#bases.at(-1)) {
-      await this.#list();
+      await this.list();
       base = find();
     }
     if (base === undefined) {

@@ -1,6 +1,6 @@
 import type { Disk } from '../base/index.ts';
 import { decodeHeader, type Gap, headerBytes, scan } from './format.ts';
-import { listSegments, segmentPath } from './segments.ts';
+import { listSegments, readWhole, segmentPath } from './segments.ts';
 
 /** What opening a shard found and did. */
 export type Recovered = {
@@ -57,18 +57,6 @@ async function endBefore(disk: Disk, directory: string, bases: readonly number[]
   const file = await disk.openRead(segmentPath(directory, base));
   try {
     return base + (await file.size());
-  } finally {
-    await file.close();
-  }
-}
-
-async function readWhole(disk: Disk, path: string): Promise<Buffer> {
-  const file = await disk.openRead(path);
-  try {
-    const bytes = Buffer.alloc(await file.size());
-    const count = await file.read(bytes, 0);
-    if (count !== bytes.length) throw new Error(`short read of ${path}`);
-    return bytes;
   } finally {
     await file.close();
   }

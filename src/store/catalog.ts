@@ -23,6 +23,7 @@ import type { Relations, StoredTable } from './views.ts';
  *   mr.retention  how long rows are kept: see `Retention`
  *   mr.lake       where the lake was when the views were made
  *   millrace.*    what users may read about all this
+ *   mm            nothing: the engine's main database
  *   ml.waiting    in memory: events that are in the log only, when somebody asked last
  *   ml.td         in memory: macros for users' SQL
  *
@@ -33,6 +34,8 @@ export const fileName = 'millrace-1.duckdb';
 
 /** Where users' SQL finds names without a schema. */
 export const userPath = '"millrace-1".main,ml.td';
+/** A file that is always empty and new: see `Duck.open`. */
+export const emptyName = 'mm.duckdb';
 
 /** What an event in quarantine counts for besides its texts. */
 export const parkedOverheadBytes = 200;

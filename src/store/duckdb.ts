@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import {
   DuckDBArrayValue,
   DuckDBBlobValue,
@@ -57,17 +57,41 @@ export type RowSet = {
 /** One DuckDB file. The only place that knows the driver. */
 export class Duck {
   readonly #instance: DuckDBInstance;
+  readonly #name: string;
 
-  private constructor(instance: DuckDBInstance) {
+  private constructor(instance: DuckDBInstance, name: string) {
     this.#instance = instance;
+    this.#name = name;
   }
 
-  static async open(path: string, settings: Readonly<Record<string, string>>): Promise<Duck> {
-    return new Duck(await DuckDBInstance.create(path, { ...settings }));
+  /**
+   * @param emptyPath of a file that is not there; its name is not that of a user's database. The
+   *   engine takes `rowGroupRows` only for a file beside its main one, which is this.
+   * @param rowGroupRows rows of a table that are stored together.
+   */
+  static async open(
+    path: string,
+    emptyPath: string,
+    rowGroupRows: number,
+    settings: Readonly<Record<string, string>>,
+  ): Promise<Duck> {
+    const instance = await DuckDBInstance.create(emptyPath, { ...settings });
+    const duck = new Duck(instance, basename(path, '.duckdb'));
+    const connection = await instance.connect();
+    try {
+      const file = path.replaceAll("'", "''");
+      await connection.run(`ATTACH '${file}' AS "${duck.#name}" (ROW_GROUP_SIZE ${rowGroupRows})`);
+    } catch (error) {
+      instance.closeSync();
+      throw error;
+    } finally {
+      connection.closeSync();
+    }
+    return duck;
   }
 
   async connect(): Promise<DuckWriter> {
-    return new DuckWriter(await this.#instance.connect());
+    return new DuckWriter(await this.#connect());
   }
 
   /**
@@ -79,6 +103,12 @@ export class Duck {
     const connection = await this.#instance.connect();
     await connection.run(`SET search_path = '${path}'`);
     return new DuckReader(connection, directory, onClose);
+  }
+
+  async #connect(): Promise<DuckDBConnection> {
+    const connection = await this.#instance.connect();
+    await connection.run(`USE "${this.#name}"`);
+    return connection;
   }
 
   close(): void {

@@ -44,7 +44,6 @@ export {
   skewBounds,
   type SkewCount,
   type Still,
-  type Store,
   type StoreBatch,
   type TableBatch,
   type TableSchema,
@@ -63,5 +62,7 @@ export type {
   Predicate,
   Retention,
 } from './lake-types.ts';
+export type { Reload, Stretch } from './reload-types.ts';
 export { type CellValue, Rows, type Values } from './rows.ts';
+export type { Store } from './seam.ts';
 export { openStore } from './open.ts';

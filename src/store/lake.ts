@@ -5,6 +5,7 @@ import { choreOf, type Hot } from './chores.ts';
 import type { DuckWriter } from './duckdb.ts';
 import { LakeFiles, type Part, sweep } from './lake-files.ts';
 import type { Between, Chore, Lake, LakeFile, LakeSize, Retention } from './lake-types.ts';
+import type { TableSchema } from './types.ts';
 import { filePath, quoted, type Relations, type StoredTable } from './views.ts';
 
 /** Where rows of rare days are; tools take its name for "no day". */
@@ -35,17 +36,23 @@ type Swap = {
 /** The rows that take the place of a file's. */
 export type Rewritten = Omit<Part, 'day'>;
 
-/** A change of a table that was written before. */
+/** A change of a table whose files were written before. */
+export type Replacement = Omit<Rewrite, 'files' | 'partOf'> & {
+  readonly remove: readonly LakeFile[];
+  readonly add: readonly LakeFile[];
+};
+
+/** A change of a table. */
 export type Rewrite = {
   readonly files: readonly LakeFile[];
   /** What takes the place of a file; undefined if it can stay. */
   readonly partOf?: (table: StoredTable, file: LakeFile) => Promise<Rewritten | undefined>;
   /** As part of the transaction: changes the hot table. @returns the table as it is then */
-  readonly hot?: (table: StoredTable) => Promise<StoredTable>;
+  readonly hot?: ((table: StoredTable) => Promise<StoredTable>) | undefined;
   /** How the ledger calls rows that are gone. */
-  readonly as?: 'expired' | 'dropped';
+  readonly as?: 'expired' | 'dropped' | undefined;
   /** As part of the transaction, if rows are gone. */
-  readonly note?: (removed: number) => Promise<void>;
+  readonly note?: ((removed: number) => Promise<void>) | undefined;
 };
 
 /** The files of all tables: see docs/lake.md. */
@@ -151,7 +158,7 @@ export class DuckLake implements Lake {
     if (!table.sealed) return 0;
     const { rows } = table.sealed;
     await mustHaveRoom(0);
-    const files = await this.#files.write(table, await this.#daysOf(table));
+    const files = await this.write(table, this.#parts.relations.sealed(table));
     assert(rows === sumOf(files), 'every sealed row is in a file');
     await between(() =>
       this.#swap(this.#stored(database, name), {
@@ -165,22 +172,31 @@ export class DuckLake implements Lake {
     return rows;
   }
 
-  /** The sealed rows by day. */
-  async #daysOf(table: StoredTable): Promise<readonly Part[]> {
-    const source = this.#parts.relations.sealed(table);
+  /** Writes rows of the archiver's connection to files by day, which nobody names yet. */
+  async write(table: TableSchema, source: string): Promise<readonly LakeFile[]> {
+    return this.#files.write(table, await this.#daysOf(source));
+  }
+
+  /** Removes files that nobody names. */
+  discard(table: TableSchema, files: readonly LakeFile[]): Promise<void> {
+    return this.#files.discard(table, files);
+  }
+
+  async #daysOf(source: string): Promise<readonly Part[]> {
     const found = await this.#parts.archiver.all(`
-      SELECT time // ${daySeconds} AS day, count(*) AS n FROM mr.sealed_${table.id}
+      SELECT time // ${daySeconds} AS day, count(*) AS n FROM (${source})
       GROUP BY day ORDER BY n DESC, day`);
     const days = found.map(({ day, n }) => ({ day: Number(day), rows: Number(n) }));
     const isMany = days.length > limits.archiveDaysMax;
     const alone = isMany ? days.slice(0, limits.archiveDaysMax - 1) : days;
     const parts = alone.map(({ day, rows }) => {
       const [from, to] = [day * daySeconds, (day + 1) * daySeconds];
-      return { source: `${source} WHERE time >= ${from} AND time < ${to}`, day: dayOf(day), rows };
+      const inside = `FROM (${source}) WHERE time >= ${from} AND time < ${to}`;
+      return { source: inside, day: dayOf(day), rows };
     });
     if (!isMany) return parts;
     const named = alone.map(({ day }) => day).join(', ');
-    const rest = `${source} WHERE time // ${daySeconds} NOT IN (${named})`;
+    const rest = `FROM (${source}) WHERE time // ${daySeconds} NOT IN (${named})`;
     const rows = days.slice(alone.length).reduce((sum, day) => sum + day.rows, 0);
     return [...parts, { source: rest, day: noDay, rows }];
   }
@@ -257,25 +273,36 @@ export class DuckLake implements Lake {
       throw error;
     }
     if (remove.length === 0 && !hot) return { removed: 0 };
-    return between(async () => {
-      const before = await this.#countHot(table.id);
-      let removed = 0;
-      await this.#swap(this.#stored(database, name), {
-        remove,
-        add,
-        also: async (now) => {
-          const after = hot ? await hot(now) : now;
-          const left = await this.#countHot(table.id);
-          removed = sumOf(remove) - sumOf(add) + before - left;
-          assert(removed >= 0, 'no row comes from nowhere');
-          if (removed > 0) await this.#parts.books.remove(database, name, removed, as);
-          if (removed > 0) await note?.(removed);
-          this.#setHot(table.id, left);
-          return after;
-        },
-      });
-      return { removed };
+    return between(() => this.replace(database, name, { remove, add, hot, as, note }));
+  }
+
+  /**
+   * Files that were written take the place of others, and hot rows change with them, in one
+   * transaction. Between two loads. @returns how many rows are gone
+   */
+  async replace(
+    database: string,
+    name: string,
+    { remove, add, hot, as = 'dropped', note }: Replacement,
+  ): Promise<{ readonly removed: number }> {
+    const { id } = this.#stored(database, name);
+    const before = await this.#countHot(id);
+    let removed = 0;
+    await this.#swap(this.#stored(database, name), {
+      remove,
+      add,
+      also: async (now) => {
+        const after = hot ? await hot(now) : now;
+        const left = await this.#countHot(id);
+        removed = sumOf(remove) - sumOf(add) + before - left;
+        assert(removed >= 0, 'no row comes from nowhere');
+        if (removed > 0) await this.#parts.books.remove(database, name, removed, as);
+        if (removed > 0) await note?.(removed);
+        this.#setHot(id, left);
+        return after;
+      },
     });
+    return { removed };
   }
 
   async #countHot(id: number): Promise<number> {

@@ -2,12 +2,12 @@ import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
-import { fileName, openCatalog } from './catalog.ts';
+import { emptyName, fileName, openCatalog } from './catalog.ts';
 import { Duck } from './duckdb.ts';
 import { follow } from './lake-catalog.ts';
 import type { Kept } from './parked.ts';
 import { DuckStore } from './store.ts';
-import type { Store } from './types.ts';
+import type { Store } from './seam.ts';
 import { quoted, Relations } from './views.ts';
 
 /**
@@ -25,7 +25,7 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
   await rm(staging, { recursive: true, force: true });
   await mkdir(staging);
   try {
-    const duck = await Duck.open(join(directory, fileName), {
+    const settings = {
       // The engine would write its log into its tables at any commit, also when there is no room
       // for both, and then refuse to go on; `#checkpointIfDue` looks first.
       checkpoint_threshold: '1 TB',
@@ -38,7 +38,9 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
       // The engine counts the processors of the machine. A thread beyond those of this process
       // takes time from the one that works: it looks for work all the while.
       threads: String(availableParallelism()),
-    });
+    };
+    const path = join(directory, fileName);
+    const duck = await Duck.open(path, join(staging, emptyName), limits.rowGroupRows, settings);
     const writer = await duck.connect();
     const catalog = await openCatalog(writer);
     const relations = new Relations(lake);

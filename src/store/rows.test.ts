@@ -13,7 +13,7 @@ let reader: DuckWriter;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'millrace-rows-'));
-  duck = await Duck.open(':memory:', {});
+  duck = await Duck.open(join(directory, 'x.duckdb'), join(directory, 'mm.duckdb'), 2_048, {});
   reader = await duck.connect();
 });
 

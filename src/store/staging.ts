@@ -1,3 +1,5 @@
+import { open, rm } from 'node:fs/promises';
+import { assert } from '../base/index.ts';
 import type { ColumnType, Rows, Values } from './rows.ts';
 
 /*
@@ -170,4 +172,26 @@ function varint(value: number): readonly number[] {
   let rest = value;
   for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80);
   return [...bytes, rest];
+}
+
+/** Lends a file with rows that the engine reads; it need not survive anything. */
+export async function staged<T>(
+  rows: Rows,
+  path: string,
+  use: (path: string) => Promise<T>,
+): Promise<T> {
+  try {
+    const file = await open(path, 'w');
+    try {
+      const pieces = parquetOf(rows);
+      const { bytesWritten } = await file.writev(pieces);
+      const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+      assert(bytesWritten === bytes, 'there was room for all rows');
+    } finally {
+      await file.close();
+    }
+    return await use(path);
+  } finally {
+    await rm(path, { force: true });
+  }
 }

@@ -1,4 +1,4 @@
-import { open, readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
 import { receiptNumber } from '../event/index.ts';
@@ -17,13 +17,14 @@ import { DuckEraser } from './eraser.ts';
 import type { Between } from './lake-types.ts';
 import { DuckLake } from './lake.ts';
 import { type Kept, Parked } from './parked.ts';
-import type { Rows } from './rows.ts';
-import { parquetOf } from './staging.ts';
+import { DuckReload } from './reload.ts';
+import { staged } from './staging.ts';
 import { receiptSql } from './receipts.ts';
 import { StillFiles } from './still.ts';
 import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot } from './tables.ts';
 import { writeCells } from './tables.ts';
-import type { ColumnStatus, Conversion, EventId, Found, SeenId, Store } from './types.ts';
+import type { Store } from './seam.ts';
+import type { ColumnStatus, Conversion, EventId, Found, SeenId } from './types.ts';
 import type { Still, StoreBatch, TableBatch, TableStatus } from './types.ts';
 import type { Relations, StoredTable } from './views.ts';
 
@@ -57,6 +58,7 @@ export class DuckStore implements Store {
   readonly #still: StillFiles;
   #lake: DuckLake | undefined;
   #eraser: DuckEraser | undefined;
+  #reload: Store['reload'] | undefined;
   #stagingCount = 0;
   #forgottenBeforeMs = 0;
 
@@ -82,6 +84,14 @@ export class DuckStore implements Store {
     const stagingPath = () => this.#stagingPath();
     const lake = this.#lake;
     this.#eraser = await DuckEraser.open({ ...parts, lake, connect, stagingPath, settle });
+    this.#reload = (database, table, between, isDry) => {
+      return DuckReload.open({ ...parts, lake, stagingPath }, database, table, between, isDry);
+    };
+  }
+
+  get reload(): Store['reload'] {
+    assert(this.#reload, 'the lake is open');
+    return this.#reload;
   }
 
   get eraser(): DuckEraser {
@@ -429,22 +439,4 @@ async function orInvalid<T>(work: () => Promise<T>): Promise<T> {
 function bytesOf({ tables, quarantine }: StoreBatch): number {
   const rows = tables.reduce((sum, table) => sum + table.rows.bytes, 0);
   return quarantine.reduce((sum, { body }) => sum + body.length, rows);
-}
-
-/** Lends a file with rows that the engine reads; it need not survive anything. */
-async function staged<T>(rows: Rows, path: string, use: (path: string) => Promise<T>): Promise<T> {
-  try {
-    const file = await open(path, 'w');
-    try {
-      const pieces = parquetOf(rows);
-      const { bytesWritten } = await file.writev(pieces);
-      const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
-      assert(bytesWritten === bytes, 'there was room for all rows');
-    } finally {
-      await file.close();
-    }
-    return await use(path);
-  } finally {
-    await rm(path, { force: true });
-  }
 }

@@ -11,6 +11,13 @@ export const receivedAtMs = 1_700_000_000_000;
 export const kept = { quarantineBytes: 2 ** 30, quarantineDays: 36_500 };
 const logger = createLogger('silent', 'test');
 
+/** Whether what was loaded is kept, and how long a segment is. */
+export type RawParts = { readonly rawDays?: number; readonly segmentBytes?: number };
+
+function fail(error: unknown): void {
+  throw error;
+}
+
 /** Log, store and loader over one data directory. */
 export class Line {
   readonly data: string;
@@ -18,6 +25,7 @@ export class Line {
   readonly log: Log;
   store: Store;
   loader: Loader;
+  #rawDays: number | undefined;
 
   private constructor(parts: {
     data: string;
@@ -37,12 +45,15 @@ export class Line {
     data: string,
     wrap: (store: Store) => Store = (store) => store,
     bounds = kept,
+    raw: RawParts = {},
   ): Promise<Line> {
     const { key } = await createKey(data, { database: 'shop' }, randomIds, receivedAtMs);
-    const log = await openLog(data, 0);
+    const log = await openLog(data, 0, raw.segmentBytes);
     const store = wrap(await openStore(data, bounds));
-    const loader = await openLoader(data, store);
-    return new Line({ data, key, log, store, loader });
+    const loader = await openLoader(data, store, [0], fail, raw.rawDays);
+    const line = new Line({ data, key, log, store, loader });
+    line.#rawDays = raw.rawDays;
+    return line;
   }
 
   async append(body: string, to: { table?: string; database?: string; key?: string } = {}) {
@@ -102,9 +113,9 @@ export class Line {
     await this.openAgain();
   }
 
-  async openAgain(): Promise<void> {
+  async openAgain(reserveBytes = 0): Promise<void> {
     this.store = await openStore(this.data, kept);
-    this.loader = await openLoader(this.data, this.store);
+    this.loader = await openLoader(this.data, this.store, [0], fail, this.#rawDays, reserveBytes);
   }
 
   async close(): Promise<void> {
@@ -114,16 +125,15 @@ export class Line {
   }
 }
 
-export function openLog(data: string, shard: number): Promise<Log> {
+export function openLog(data: string, shard: number, segmentBytes?: number): Promise<Log> {
   return Log.open({
     disk: nodeDisk,
     clock: systemClock,
     ids: randomIds,
     directory: shardDirectory(data, shard),
     reserveBytes: 0,
-    onFatal: (error) => {
-      throw error;
-    },
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+    onFatal: fail,
   });
 }
 
@@ -131,15 +141,19 @@ export async function openLoader(
   data: string,
   store: Store,
   shards = [0],
-  onFatal: (error: unknown) => void = (error) => {
-    throw error;
-  },
+  onFatal: (error: unknown) => void = fail,
+  rawDays?: number,
+  reserveBytes = 0,
 ): Promise<Loader> {
   const readers = new Map<number, LogReader>();
   for (const shard of shards) {
     readers.set(shard, await LogReader.open(nodeDisk, shardDirectory(data, shard)));
   }
   return Loader.open({
+    disk: nodeDisk,
+    dataDirectory: data,
+    reserveBytes,
+    rawDays,
     store,
     readers,
     keys: new KeyRing(data, logger),

@@ -21,10 +21,12 @@ export class StepRun implements AsyncDisposable {
   readonly data: string;
   readonly #folder: string;
   readonly #environment: readonly string[];
+  readonly #args: readonly string[];
   #server: TestServer | undefined;
   #failedStarts = 0;
 
-  constructor(folder: string, { step, side }: Fault) {
+  constructor(folder: string, { step, side }: Fault, args: readonly string[] = []) {
+    this.#args = args;
     this.data = join(folder, 'data');
     this.#folder = folder;
     const fault = [`STEP_FOLDER=${folder}`, `STEP_INDEX=${step}`, `STEP_SIDE=${side}`];
@@ -35,7 +37,7 @@ export class StepRun implements AsyncDisposable {
   async start(): Promise<TestServer> {
     for (;;) {
       try {
-        this.#server = await TestServer.start(this.data, [], this.#environment);
+        this.#server = await TestServer.start(this.data, this.#args, this.#environment);
         return this.#server;
       } catch (error) {
         const isKilled = this.#failedStarts === 0 && (await this.killedAt()) !== undefined;
@@ -102,6 +104,8 @@ type Loop = {
   readonly name: string;
   /** What the data directory begins with. */
   readonly template?: string;
+  /** What else the server is started with. */
+  readonly args?: readonly string[];
   /** Every so many-th fault is met, where not all are. Odd. */
   readonly stride?: number;
   /** Disarms, and checks what came of it. */
@@ -147,9 +151,10 @@ function faultAt(number: number): Fault {
 }
 
 /** The steps of a run that did not meet the fault; undefined for one that met it. */
-async function stepsWith(fault: Fault, { template, scenario }: Loop): Promise<number | undefined> {
+async function stepsWith(fault: Fault, loop: Loop): Promise<number | undefined> {
+  const { template, args, scenario } = loop;
   await using directory = await temporaryDirectory();
-  await using run = new StepRun(directory.path, fault);
+  await using run = new StepRun(directory.path, fault, args);
   if (template !== undefined) await cp(template, run.data, { recursive: true });
   try {
     await scenario(run);
