@@ -7,7 +7,7 @@ import { onCores } from './machine.ts';
 import type { PhaseResult } from './load.ts';
 import { type Percentiles, percentilesOf } from './percentiles.ts';
 import { progress } from './server.ts';
-import { underLoad } from './under-load.ts';
+import { allLoaded, underLoad } from './under-load.ts';
 
 /*
  * How soon after it was accepted an event is queryable. Beside the load single events ask to be
@@ -32,6 +32,7 @@ export const freshness: Measurement = {
         const key = await createKey(folder, 'bench');
         const phase = { seconds, ratePerSecond };
         const [result, probes] = await run(phase, (signal) => probe(server, key, signal));
+        await allLoaded(server);
         await mustBeStored(server, probes.length);
         return judge(result, percentilesOf(probes), probes.length);
       }),
@@ -98,7 +99,8 @@ async function probeOnce(
   const tookMs = performance.now() - startedAtMs;
   response.resume();
   const state = response.headers['x-millrace-state'];
-  if (response.statusCode !== 200 || state !== 'queryable') {
+  // Durable: it is not there yet, after the longest wait there is.
+  if (response.statusCode !== 200 || !['queryable', 'durable'].includes(state)) {
     throw new Error(`a probe was answered ${response.statusCode}, state ${state}`);
   }
   return tookMs;

@@ -23,6 +23,7 @@ const settleEveryMs = 5_000;
 /** Longer than rows stay hot with `--archive-minutes 1`. */
 const settledMs = 90_000;
 const settleMsMax = 15 * 60_000;
+const loadedMsMax = 60 * 60_000;
 
 /**
  * Starts a server, makes the tables by a first event each, and uses it.
@@ -53,9 +54,9 @@ export async function underLoad<T>(
     const first = form.tables.length * form.eventsPerRequest;
     const atFirst = { seconds: firstSeconds, ratePerSecond: first / firstSeconds };
     await run(atFirst, () => Promise.resolve());
-    await server.flush();
+    await allLoaded(server);
     const result = await use({ server, storePid, run });
-    await server.flush();
+    await allLoaded(server);
     await load.close();
     if (!isDeepStrictEqual(pidsOf(await serverProcesses(supervisor)), before)) {
       throw new Error(`a process of the server was restarted:\n${server.stderr()}`);
@@ -68,6 +69,20 @@ export async function underLoad<T>(
 
 function pidsOf(processes: Awaited<ReturnType<typeof serverProcesses>>): readonly number[] {
   return processes.map(({ pid }) => pid);
+}
+
+/** Waits until all that was acknowledged is queryable, also when that takes longer than a flush. */
+export async function allLoaded(server: TestServer): Promise<void> {
+  const startedAtMs = performance.now();
+  while ((await waitingBytes(server)) > 0 && performance.now() - startedAtMs < loadedMsMax) {
+    await sleep(1_000);
+  }
+  await server.flush();
+}
+
+async function waitingBytes(server: TestServer): Promise<number> {
+  const response = await fetch(`${server.admin}/status`);
+  return ((await response.json()) as { waiting: { bytes: number } }).waiting.bytes;
 }
 
 /** Ids count up, so these numbers are right only if each is in one row. */
