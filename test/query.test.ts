@@ -165,7 +165,8 @@ describe('SQL of users', () => {
     expect(await file('VALUES (1) -- one')).toEqual([[1]]);
     connection.closeSync();
     await eventually('no file is left', async () => {
-      return (await readdir(join(directory.path, 'store', 'staging'))).length === 0;
+      const names = await readdir(join(directory.path, 'store', 'staging'));
+      return names.filter((name) => name.endsWith('.parquet')).length === 0;
     });
   });
 

@@ -99,7 +99,9 @@ async function mustBeReloaded(run: StepRun, server: TestServer, before: readonly
   const lake = join(run.data, 'lake');
   await eventually('the lake holds what the catalog names', async () => {
     const named = await server.query<{ path: string }>('SELECT path FROM millrace.files');
-    const found = (await readdir(lake, { recursive: true })).filter((name) => /\.parq/.test(name));
+    const found = (await readdir(lake, { recursive: true })).filter((name) =>
+      /^[^.].*\.parquet$/.test(name),
+    );
     return (
       found.toSorted().join() ===
       named
