@@ -121,20 +121,12 @@ export class Duck {
 export type Appended = string | Date | bigint | number | boolean | undefined;
 
 function appendValue(appender: DuckDBAppender, value: Appended): void {
-  switch (typeof value) {
-    case 'undefined':
-      return appender.appendNull();
-    case 'string':
-      return appender.appendVarchar(value);
-    case 'bigint':
-      return appender.appendBigInt(value);
-    case 'number':
-      return appender.appendDouble(value);
-    case 'boolean':
-      return appender.appendBoolean(value);
-    case 'object':
-      appender.appendTimestamp(new DuckDBTimestampValue(BigInt(value.getTime()) * 1000n));
-  }
+  if (value === undefined) appender.appendNull();
+  else if (typeof value === 'string') appender.appendVarchar(value);
+  else if (typeof value === 'bigint') appender.appendBigInt(value);
+  else if (typeof value === 'number') appender.appendDouble(value);
+  else if (typeof value === 'boolean') appender.appendBoolean(value);
+  else appender.appendTimestamp(new DuckDBTimestampValue(BigInt(value.getTime()) * 1000n));
 }
 
 /** A connection for our own SQL. */
