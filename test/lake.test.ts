@@ -1,7 +1,8 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { limits } from '../src/base/index.ts';
+import { createLogger, limits, Metrics, systemClock } from '../src/base/index.ts';
+import { Archivist } from '../src/loader/archivist.ts';
 import { filesToMerge } from '../src/store/chores.ts';
 import type { LakeFile } from '../src/store/index.ts';
 import type { StoredTable } from '../src/store/views.ts';
@@ -314,6 +315,37 @@ describe('compaction', () => {
     merge(true);
     expect(day.length).toBeLessThan(limits.dayFilesMax);
     expect(written / archived).toBeLessThan(6);
+  });
+
+  test('a table whose files cannot be read does not hold up the others', async () => {
+    for (const table of ['orders', 'visits']) {
+      for (const n of [1, 2]) {
+        await append([{ n }], table);
+        await archive(table);
+      }
+    }
+    const [first] = files();
+    await rm(join(line.store.lake.directory, `shop/orders/date=2023-11-14/${first?.name}.parquet`));
+    const { store, loader } = line;
+    const tools = { logger: createLogger('silent', 'test'), metrics: new Metrics('test') };
+    const upkeep = new Archivist({
+      ...tools,
+      store,
+      clock: systemClock,
+      archiveMinutes: 60,
+      compactionShare: 100,
+      between: (work) => loader.exclusive(work),
+      also: () => Promise.resolve(false),
+      onFatal: (error) => {
+        throw error;
+      },
+    });
+    // Their day is over, so all of them are to be merged.
+    upkeep.start();
+    const merged = `SELECT count(*) FROM millrace.files WHERE "table" = 'visits'`;
+    await expect.poll(() => line.rows(merged), { timeout: 20_000 }).toEqual([[1]]);
+    await upkeep.stop();
+    expect(files()).toHaveLength(2);
   });
 
   test('a long file is not written again for a short one', () => {

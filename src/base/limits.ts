@@ -159,6 +159,8 @@ export const limits = Object.freeze({
   housekeepingEveryMs: 1_000,
   /** How often files are looked after while there is nothing to do. */
   upkeepEveryMs: 1_000,
+  /** How long a table rests whose archive or compaction failed; others have their turn. */
+  upkeepRetryMs: 60_000,
   /** How often the books are checked, and tables whose rows are counted then. */
   auditEveryMs: 5_000,
   /** Share of the time that checking and merging the books may take. Beyond: more seldom. */

@@ -26,7 +26,9 @@ export class Archivist {
   #last: Promise<unknown> = Promise.resolve();
   #running: Promise<void> = Promise.resolve();
   readonly #metrics: ReturnType<typeof upkeepMetrics>;
-  /** Said once, not every second. */
+  /** Tables whose last chore failed, and until when they rest: others must not wait for them. */
+  readonly #resting = new Map<string, number>();
+  /** Said once, not every minute. */
   #failure = '';
 
   constructor(parts: Parts) {
@@ -72,7 +74,10 @@ export class Archivist {
   async #run(): Promise<void> {
     const { store, clock, archiveMinutes = 0 } = this.#parts;
     while (!this.#stop.signal.aborted) {
-      const chore = store.lake.due(clock.nowMs(), archiveMinutes * 60_000);
+      const nowMs = clock.nowMs();
+      const chore = store.lake.due(nowMs, archiveMinutes * 60_000, ({ database, table }) => {
+        return nowMs >= (this.#resting.get(`${database}.${table}`) ?? 0);
+      });
       const startedAt = performance.now();
       const isDone = await this.#attempt(chore);
       const tookMs = performance.now() - startedAt;
@@ -85,7 +90,7 @@ export class Archivist {
 
   /** Whether something was done. */
   async #attempt(chore: Chore | undefined): Promise<boolean> {
-    const { logger, also } = this.#parts;
+    const { logger, also, clock } = this.#parts;
     const what = chore ? `${chore.kind} ${chore.database}.${chore.table}` : 'erase';
     try {
       const startedAt = performance.now();
@@ -93,11 +98,16 @@ export class Archivist {
       const ms = Math.round(performance.now() - startedAt);
       if (chore) logger.debug({ what, ms }, 'upkeep');
       if (chore) this.#metrics.done.inc({ kind: chore.kind });
+      if (chore) this.#resting.delete(`${chore.database}.${chore.table}`);
       this.#failure = '';
       return await isDone;
     } catch (error) {
       if (this.#stop.signal.aborted) return false;
       this.#metrics.failures.inc();
+      if (chore) {
+        const { database, table } = chore;
+        this.#resting.set(`${database}.${table}`, clock.nowMs() + limits.upkeepRetryMs);
+      }
       const seen = `${what}: ${messageOf(error)}`;
       if (seen !== this.#failure) logger.error({ error: seen }, 'upkeep fails; it is tried again');
       this.#failure = seen;

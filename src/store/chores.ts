@@ -14,7 +14,7 @@ export type Hot = {
 };
 
 export type Situation = {
-  readonly tables: Iterable<StoredTable>;
+  readonly tables: readonly StoredTable[];
   readonly hot: ReadonlyMap<number, Hot>;
   readonly retentions: readonly Retention[];
   /** When rows were last removed by age, by table. */
@@ -27,7 +27,7 @@ const daySeconds = 86_400;
 
 /** The most urgent thing to do. */
 export function choreOf(situation: Situation): Chore | undefined {
-  const tables = [...situation.tables];
+  const { tables } = situation;
   return (
     archiveOf(tables, situation) ?? expiryOf(tables, situation) ?? compactionOf(tables, situation)
   );

@@ -1,3 +1,5 @@
+import type { TableSchema } from './types.ts';
+
 /* The files of tables, as seen from outside. */
 
 /** A Parquet file with rows of one table and one day. It never changes. */
@@ -53,8 +55,16 @@ export interface Lake {
   /** Files that the catalog does not name: they were moved to `.orphans/` at the start. */
   readonly setAside: number;
   readonly retentions: readonly Retention[];
-  /** The most urgent thing to do. @param archiveAgeMs how old hot rows may be. */
-  due(nowMs: number, archiveAgeMs: number): Chore | undefined;
+  /**
+   * The most urgent thing to do.
+   * @param archiveAgeMs how old hot rows may be.
+   * @param mayBe whether a table may be chosen.
+   */
+  due(
+    nowMs: number,
+    archiveAgeMs: number,
+    mayBe?: (table: TableSchema) => boolean,
+  ): Chore | undefined;
   readonly size: LakeSize;
   /** All that the catalog names; paths are below the folder. */
   readonly files: readonly { readonly path: string; readonly bytes: number }[];

@@ -33,7 +33,7 @@ type Swap = {
   readonly also?: (table: StoredTable) => Promise<StoredTable>;
 };
 
-/** The rows that take the place of a file's. */
+/** The rows that take the place of a file's; without rows, none does. */
 export type Rewritten = Omit<Part, 'day'>;
 
 /** A change of a table whose files were written before. */
@@ -100,11 +100,15 @@ export class DuckLake implements Lake {
     this.#hot.set(id, hot);
   }
 
-  due(nowMs: number, archiveAgeMs: number): Chore | undefined {
+  due(
+    nowMs: number,
+    archiveAgeMs: number,
+    mayBe: (table: TableSchema) => boolean = () => true,
+  ): Chore | undefined {
     for (const hot of this.#hot.values()) hot.sinceMs ??= nowMs;
-    const { tables } = this.#parts;
+    const tables = [...this.#parts.tables.values()].filter(mayBe);
     const [retentions, expiredAtMs, hot] = [this.#retentions, this.#expiredAtMs, this.#hot];
-    const state = { tables: tables.values(), hot, retentions, expiredAtMs };
+    const state = { tables, hot, retentions, expiredAtMs };
     const chore = choreOf({ ...state, nowMs, archiveAgeMs });
     if (chore?.kind === 'expire') {
       this.#expiredAtMs.set(this.#stored(chore.database, chore.table).id, nowMs);
@@ -226,7 +230,10 @@ export class DuckLake implements Lake {
     });
     const { removed } = await this.rewrite(database, name, between, {
       files: [...old, ...across],
-      partOf: (table, file) => this.without(table, file, `time < ${before}`),
+      partOf: async (table, file) => {
+        if (file.timeMax < before) return { source: '', rows: 0 };
+        return this.without(table, file, `time < ${before}`);
+      },
       hot: (table) => this.#removeHot(table, `time < ${before}`),
       as: 'expired',
     });
@@ -287,21 +294,21 @@ export class DuckLake implements Lake {
   ): Promise<{ readonly removed: number }> {
     const { id } = this.#stored(database, name);
     const before = await this.#countHot(id);
-    let removed = 0;
+    let [removed, left] = [0, before];
     await this.#swap(this.#stored(database, name), {
       remove,
       add,
       also: async (now) => {
         const after = hot ? await hot(now) : now;
-        const left = await this.#countHot(id);
+        left = await this.#countHot(id);
         removed = sumOf(remove) - sumOf(add) + before - left;
         assert(removed >= 0, 'no row comes from nowhere');
         if (removed > 0) await this.#parts.books.remove(database, name, removed, as);
         if (removed > 0) await note?.(removed);
-        this.#setHot(id, left);
         return after;
       },
     });
+    this.#setHot(id, left);
     return { removed };
   }
 
