@@ -1,6 +1,5 @@
 import { resolve } from 'node:path';
 import { fault, patient } from '../base/index.ts';
-import { restore, verify } from '../backup/index.ts';
 import { invocation } from '../config.ts';
 import { defineCommand } from './command.ts';
 import { operate } from './door.ts';
@@ -15,6 +14,7 @@ const verifyCommand = defineCommand('verify', {
   run: async ({ json }, given = '') => {
     const progress = new Progress('verifying', { unit: 'bytes', json });
     const task = { ...patient, progress: progress.show };
+    const { verify } = await import('../backup/index.ts');
     const report = await verify(directoryOf(given), task).finally(() => progress.end());
     if (json) return console.log(JSON.stringify(report));
     console.log(`${report.directory} is whole: ${sizeText(report)}, of ${report.createdAt}`);
@@ -53,6 +53,7 @@ export const restoreCommand = defineCommand('restore', {
   run: async ({ data, json }, given = '') => {
     const progress = new Progress('restoring', { unit: 'bytes', json });
     const task = { ...patient, progress: progress.show };
+    const { restore } = await import('../backup/index.ts');
     const report = await restore(directoryOf(given), data, task).finally(() => progress.end());
     if (json) return console.log(JSON.stringify(report));
     const rows = report.tables.reduce((sum, table) => sum + table.rows, 0);
