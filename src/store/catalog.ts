@@ -253,33 +253,35 @@ export function growth(
   before: StoredTable | undefined,
   after: StoredTable,
 ): readonly string[] {
-  const sql: string[] = [];
-  const hot = `mr.hot_${after.id}`;
-  if (!before) {
-    const { id, database, table } = after;
-    sql.push(
-      `CREATE SCHEMA IF NOT EXISTS "${database}"`,
-      `CREATE TABLE ${hot} (time BIGINT, _rescued_data VARCHAR, _receipt BIGINT)`,
-      `INSERT INTO mr.tables VALUES (${id}, '${database}', '${table}', ${nowSql}, 0, 0)`,
-    );
+  const { id, database, table } = after;
+  const hot = `mr.hot_${id}`;
+  const columns = [...after.columns.values()];
+  const news = columns.filter(({ name }) => !before?.columns.has(name));
+  const typed = news.map(({ name, type }) => `"${name}" ${type}`);
+  const sql: string[] = before
+    ? typed.map((column) => `ALTER TABLE ${hot} ADD COLUMN ${column}`)
+    : [
+        `CREATE SCHEMA IF NOT EXISTS "${database}"`,
+        `CREATE TABLE ${hot} (
+          ${['time BIGINT', '_rescued_data VARCHAR', '_receipt BIGINT', ...typed].join(', ')})`,
+        `INSERT INTO mr.tables VALUES (${id}, '${database}', '${table}', ${nowSql}, 0, 0)`,
+      ];
+  if (news.length > 0) {
+    const rows = news.map((column) => {
+      const { name, type, exactAsDouble } = column;
+      const ordinal = columns.indexOf(column);
+      return `(${id}, ${ordinal}, '${name}', '${type}', ${exactAsDouble}, ${nowSql}, 0)`;
+    });
+    sql.push(`INSERT INTO mr.columns VALUES ${rows.join(', ')}`);
   }
-  let ordinal = 0;
-  for (const { name, type, exactAsDouble } of after.columns.values()) {
+  for (const { name, type, exactAsDouble } of columns) {
     const old = before?.columns.get(name);
-    if (!old) {
-      sql.push(
-        `ALTER TABLE ${hot} ADD COLUMN "${name}" ${type}`,
-        `INSERT INTO mr.columns VALUES (${after.id}, ${ordinal}, '${name}', '${type}',
-           ${exactAsDouble}, ${nowSql}, 0)`,
-      );
-    } else if (old.type !== type) {
-      sql.push(`ALTER TABLE ${hot} ALTER COLUMN "${name}" TYPE ${type}`);
-    }
-    if (old && (old.type !== type || old.exactAsDouble !== exactAsDouble)) {
+    if (!old) continue;
+    if (old.type !== type) sql.push(`ALTER TABLE ${hot} ALTER COLUMN "${name}" TYPE ${type}`);
+    if (old.type !== type || old.exactAsDouble !== exactAsDouble) {
       sql.push(`UPDATE mr.columns SET type = '${type}', exact_as_double = ${exactAsDouble}
-        WHERE table_id = ${after.id} AND name = '${name}'`);
+        WHERE table_id = ${id} AND name = '${name}'`);
     }
-    ordinal += 1;
   }
   return sql.length === 0 ? [] : [...sql, relations.view(after)];
 }
