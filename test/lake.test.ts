@@ -1,5 +1,6 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { asyncBufferFromFile, parquetMetadataAsync } from 'hyparquet';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createLogger, limits, Metrics, systemClock } from '../src/base/index.ts';
 import { Archivist } from '../src/loader/archivist.ts';
@@ -104,6 +105,20 @@ describe('archive', () => {
     ]);
     expect((await onDisk())[0]).toMatch(/^shop\/orders\/date=2023-11-09\/[0-9a-f]{16}\.parquet$/);
     await mustBeRight();
+  });
+
+  test('wide rows are written few at a time', async () => {
+    const { fileRowGroupBytesMax: most } = limits;
+    const [wide, rows] = [20_000, 4_096];
+    expect(wide * rows).toBeGreaterThan(most);
+    await append(Array.from({ length: rows }, (_, n) => ({ n, text: 'x'.repeat(wide) })));
+    await archive();
+    const [file] = files();
+    expect(file?.plainBytes).toBeGreaterThan(wide * rows);
+    expect(file?.plainBytes).toBeLessThan((wide + 100) * rows);
+    const path = join(line.store.lake.directory, (await onDisk())[0] ?? '');
+    const metadata = await parquetMetadataAsync(await asyncBufferFromFile(path));
+    expect(metadata.row_groups.map(({ num_rows: n }) => Number(n))).toEqual([rows / 2, rows / 2]);
   });
 
   test('rows of too many days share a file', async () => {
@@ -261,11 +276,12 @@ describe('retention', () => {
 });
 
 describe('compaction', () => {
-  const file = (bytes: number, rows = 1): LakeFile => ({
+  const file = (bytes: number, rows = 1, plainBytes = 0): LakeFile => ({
     name: '0',
     day: '2023-11-14',
     rows,
     bytes,
+    plainBytes,
     timeMin: 0,
     timeMax: 0,
     receiptMin: 0n,
@@ -353,5 +369,13 @@ describe('compaction', () => {
     expect(filesToMerge([file(50e6), file(30e6)], true)).toHaveLength(2);
     expect(filesToMerge([file(50e6), file(30e6)], false)).toEqual([]);
     expect(filesToMerge([file(150e6), file(120e6)], true)).toEqual([]);
+  });
+
+  test('what would not fit in memory is not merged, however small its files are', () => {
+    const { filePlainBytesMax: most } = limits;
+    expect(filesToMerge([file(1e6, 1, most / 3), file(1e6, 1, most / 3)], true)).toHaveLength(2);
+    expect(filesToMerge([file(1e6, 1, most * 0.6), file(1e6, 1, most * 0.1)], true)).toEqual([]);
+    const thirds = [1, 2, 3, 4].map(() => file(1e6, 1, most / 3 + 1));
+    expect(filesToMerge(thirds, true)).toHaveLength(2);
   });
 });

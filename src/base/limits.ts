@@ -122,9 +122,11 @@ export const limits = Object.freeze({
   archiveDaysMax: 366,
   /** How long files that the catalog did not name at a start are kept aside. Beyond: removed. */
   orphansKeptMs: 7 * 24 * 60 * 60 * 1000,
-  /** A file that compaction makes is no longer than this, nor made of more rows. */
+  /** A file that compaction makes is no longer than this, nor are its values before they shrink. */
   fileBytesMax: 192 * mib,
-  fileRowsMax: 4_000_000,
+  filePlainBytesMax: 1536 * mib,
+  /** Values that a file has in memory while it is written. Beyond: one more row group. */
+  fileRowGroupBytesMax: 64 * mib,
   /** Files of a day from which on the smaller ones are merged, also while the day lasts. */
   dayFilesMax: 8,
   /** A file is merged with others that are together at least this share of its size. */

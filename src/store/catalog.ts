@@ -172,6 +172,10 @@ COMMIT;
     has: "FROM duckdb_tables() WHERE schema_name = 'mr' AND table_name = 'files'",
     sql: lakeSql,
   },
+  {
+    has: "FROM duckdb_columns() WHERE schema_name = 'mr' AND column_name = 'plain_bytes'",
+    sql: 'ALTER TABLE mr.files ADD COLUMN plain_bytes BIGINT DEFAULT 0',
+  },
 ];
 
 export type Catalog = {

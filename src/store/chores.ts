@@ -104,21 +104,24 @@ function compactionOf(tables: readonly StoredTable[], { nowMs }: Situation): Cho
  * written a bounded number of times, and few files stay.
  */
 export function filesToMerge(files: readonly LakeFile[], isOver: boolean): readonly LakeFile[] {
-  const { fileBytesMax, fileRowsMax, dayFilesMax, mergeGrowthMin } = limits;
+  const { fileBytesMax, filePlainBytesMax, dayFilesMax, mergeGrowthMin } = limits;
   const small = files
-    .filter(({ bytes, rows }) => bytes < fileBytesMax / 2 && rows < fileRowsMax / 2)
+    .filter(({ bytes, plainBytes }) => {
+      return bytes < fileBytesMax / 2 && plainBytes < filePlainBytesMax / 2;
+    })
     .toSorted((a, b) => a.bytes - b.bytes);
   if (small.length < 2) return [];
   const isMany = small.length >= dayFilesMax;
   if (!isMany && !isOver) return [];
   const chosen: LakeFile[] = [];
-  let [bytes, rows, best] = [0, 0, 0];
+  let [bytes, plainBytes, best] = [0, 0, 0];
   for (const file of small) {
-    if (bytes + file.bytes > fileBytesMax || rows + file.rows > fileRowsMax) break;
+    if (bytes + file.bytes > fileBytesMax) break;
+    if (plainBytes + file.plainBytes > filePlainBytesMax) break;
     if (chosen.length > 0 && bytes >= file.bytes * mergeGrowthMin) best = chosen.length + 1;
     chosen.push(file);
     bytes += file.bytes;
-    rows += file.rows;
+    plainBytes += file.plainBytes;
   }
   return chosen.slice(0, isMany ? Math.max(best, 2) : best);
 }

@@ -39,6 +39,7 @@ export async function readFiles(duck: DuckWriter): Promise<Map<number, LakeFile[
       day: row.day as string,
       rows: Number(row.rows),
       bytes: Number(row.bytes),
+      plainBytes: Number(row.plain_bytes),
       timeMin: Number(row.time_min),
       timeMax: Number(row.time_max),
       receiptMin: BigInt(row.receipt_min as string),

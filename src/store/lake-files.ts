@@ -8,6 +8,8 @@ import { dayFolder, filePath, namesOf, quoted } from './views.ts';
 
 const stagingName = '.staging';
 const orphansName = '.orphans';
+/** Rows that the engine handles at once. */
+const vectorRows = 2048;
 const ourName = /^[0-9a-f]{16}\.parquet$/;
 
 /** Rows that become one file. */
@@ -63,10 +65,12 @@ export class LakeFiles {
     const staged = join(this.directory, stagingName, `${name}.parquet`);
     let path = staged;
     try {
+      const plainBytes = await this.#plainBytesOf(table, source, rows);
       const [stats] = await this.#archiver.all(`
         COPY (SELECT ${namesOf(table)} FROM (${source}) ORDER BY time, _receipt)
-        TO ${quoted(staged)} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, RETURN_STATS)`);
-      const file = { name, day, ...statsOf(stats) };
+        TO ${quoted(staged)} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2,
+          ROW_GROUP_SIZE ${rowGroupRows(plainBytes / rows)}, RETURN_STATS)`);
+      const file = { name, day, plainBytes, ...statsOf(stats) };
       assert(file.rows === rows, `${file.rows} of ${rows} rows are in a file`);
       await nodeDisk.syncFile(staged);
       const folder = join(this.directory, dayFolder(table, day));
@@ -79,6 +83,16 @@ export class LakeFiles {
       await removeIfThere(path);
       throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
     }
+  }
+
+  /** Of values in memory, about: 8 of a number, and the length of a text. */
+  async #plainBytesOf({ columns }: TableSchema, source: string, rows: number): Promise<number> {
+    const texts = [...columns.values()].filter(({ type }) => type === 'VARCHAR' || type === 'JSON');
+    const names = ['_rescued_data', ...texts.map(({ name }) => name)];
+    const sums = names.map((name) => `coalesce(sum(strlen("${name}")), 0)`);
+    const [found] = await this.#archiver.all(`
+      SELECT (${sums.join(' + ')})::BIGINT AS n FROM (${source})`);
+    return Number(found?.n) + 8 * rows * (columns.size + 3);
   }
 
   /** Files that the store does not name: they go when no query reads them any more. */
@@ -102,6 +116,12 @@ async function removeIfThere(path: string): Promise<void> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
+}
+
+/** Rows of a file that are written together: as many as the engine would take, or fewer. */
+function rowGroupRows(plainBytesPerRow: number): number {
+  const vectors = Math.floor(limits.fileRowGroupBytesMax / plainBytesPerRow / vectorRows);
+  return vectorRows * Math.min(60, Math.max(1, vectors));
 }
 
 /** What the engine says of a file that it has written. */

@@ -10,6 +10,8 @@ export type LakeFile = {
   readonly day: string;
   readonly rows: number;
   readonly bytes: number;
+  /** Of its values as they are in memory, about; 0 if an earlier version has written it. */
+  readonly plainBytes: number;
   /** UNIX seconds of the first and the last row. */
   readonly timeMin: number;
   readonly timeMax: number;

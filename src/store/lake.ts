@@ -434,9 +434,10 @@ function dayOf(day: number): string {
 
 function rowsOf({ id }: StoredTable, files: readonly LakeFile[]): string {
   const rows = files.map((file) => {
-    const { name, day, rows: count, bytes, timeMin, timeMax, receiptMin, receiptMax } = file;
+    const { name, day, rows: count, bytes, plainBytes } = file;
+    const { timeMin, timeMax, receiptMin, receiptMax } = file;
     const numbers = [count, bytes, timeMin, timeMax, receiptMin, receiptMax];
-    return `('${name}', ${id}, '${day}', ${numbers.join(', ')}, ${nowSql})`;
+    return `('${name}', ${id}, '${day}', ${numbers.join(', ')}, ${nowSql}, ${plainBytes})`;
   });
   return rows.join(', ');
 }
