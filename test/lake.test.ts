@@ -121,6 +121,28 @@ describe('archive', () => {
     expect(metadata.row_groups.map(({ num_rows: n }) => Number(n))).toEqual([rows / 2, rows / 2]);
   });
 
+  test('long rows become files before they are too much, also after a start', async () => {
+    const { bodyBytesMax, hotRowGroupBytesMax: most } = limits;
+    const long = { text: 'x'.repeat(bodyBytesMax - 100) };
+    const few = Array.from({ length: Math.ceil((1.1 * most) / bodyBytesMax) }, () => long);
+    const due = () => line.store.lake.due(receivedAtMs, Number.MAX_SAFE_INTEGER);
+    await append([{ text: 'x' }]);
+    expect(due()).toBeUndefined();
+    await append(few);
+    expect(due()).toMatchObject({ kind: 'archive', table: 'orders' });
+    expect(line.store.lake.isFull).toBe(false);
+    await append(few);
+    expect(line.store.lake.isFull).toBe(true);
+    await line.reopen();
+    expect(line.store.lake.isFull).toBe(false);
+    await line.store.lake.weigh();
+    expect(line.store.lake.isFull).toBe(true);
+    await archive();
+    expect(line.store.lake.isFull).toBe(false);
+    expect(due()).toBeUndefined();
+    expect(files()).toMatchObject([{ rows: 2 * few.length + 1 }]);
+  });
+
   test('rows of too many days share a file', async () => {
     const count = limits.archiveDaysMax + 10;
     const bodies = Array.from({ length: count }, (_, day) => {
@@ -373,9 +395,15 @@ describe('compaction', () => {
 
   test('what would not fit in memory is not merged, however small its files are', () => {
     const { filePlainBytesMax: most } = limits;
-    expect(filesToMerge([file(1e6, 1, most / 3), file(1e6, 1, most / 3)], true)).toHaveLength(2);
-    expect(filesToMerge([file(1e6, 1, most * 0.6), file(1e6, 1, most * 0.1)], true)).toEqual([]);
-    const thirds = [1, 2, 3, 4].map(() => file(1e6, 1, most / 3 + 1));
+    expect(filesToMerge([file(1e6, 1e6, most / 3), file(1e6, 1e6, most / 3)], true)).toHaveLength(
+      2,
+    );
+    expect(filesToMerge([file(1e6, 1e6, most * 0.6), file(1e6, 1e6, most * 0.1)], true)).toEqual(
+      [],
+    );
+    const thirds = [1, 2, 3, 4].map(() => file(1e6, 1e6, most / 3 + 1));
     expect(filesToMerge(thirds, true)).toHaveLength(2);
+    const longRows = [1, 2, 3, 4].map(() => file(1e6, 20, limits.fileVectorBytesMax / 3 + 1));
+    expect(filesToMerge(longRows, true)).toHaveLength(2);
   });
 });

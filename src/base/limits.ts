@@ -91,7 +91,7 @@ export const limits = Object.freeze({
   /** Arrays and objects within each other in a JSON column. Beyond: `_rescued_data`. */
   nestingMax: 500,
   /** Memory that the SQL engine takes before it spills to disk. */
-  storeMemoryBytesMax: 512 * mib,
+  storeMemoryBytesMax: 768 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
   storeWalBytesMax: 16 * mib,
   /** Rows of a table that are written one by one. Beyond: by a file, which costs more to begin. */
@@ -118,6 +118,11 @@ export const limits = Object.freeze({
   hotRowsMax: 1_000_000,
   /** … and so at this many bytes, as they came. */
   hotBytesMax: 512 * mib,
+  /**
+   * … and so when as many as are stored together are this long: the engine has them in memory,
+   * some times over, when it moves them. At twice this, loading waits for it.
+   */
+  hotRowGroupBytesMax: 32 * mib,
   /** Files that one archive makes. Rows of further days share one. */
   archiveDaysMax: 366,
   /** How long files that the catalog did not name at a start are kept aside. Beyond: removed. */
@@ -125,6 +130,8 @@ export const limits = Object.freeze({
   /** A file that compaction makes is no longer than this, nor are its values before they shrink. */
   fileBytesMax: 192 * mib,
   filePlainBytesMax: 1536 * mib,
+  /** The same of rows that the engine handles at once, of which it has some copies. */
+  fileVectorBytesMax: 64 * mib,
   /** Values that a file has in memory while it is written. Beyond: one more row group. */
   fileRowGroupBytesMax: 64 * mib,
   /** Files of a day from which on the smaller ones are merged, also while the day lasts. */
@@ -206,7 +213,7 @@ export const limits = Object.freeze({
   /** Queries at once. Beyond: QUERY_BUSY, retryable. */
   queriesMax: 10,
   /** Memory that queries hold and the engine cannot spill. Beyond: one ends, QUERY_MEMORY. */
-  queryMemoryBytesMax: 320 * mib,
+  queryMemoryBytesMax: 384 * mib,
   /** Memory of the store's process while queries run. Beyond: it is started anew. */
   storeProcessBytesMax: 6 * 1024 * mib,
   /** How often that is looked at. */

@@ -23,6 +23,7 @@ type Parts = {
 export class Archivist {
   readonly #parts: Parts;
   readonly #stop = new AbortController();
+  #hurry = new AbortController();
   #last: Promise<unknown> = Promise.resolve();
   #running: Promise<void> = Promise.resolve();
   readonly #metrics: ReturnType<typeof upkeepMetrics>;
@@ -52,6 +53,11 @@ export class Archivist {
     await this.#last;
   }
 
+  /** Ends its rest: something may be due. */
+  hurry(): void {
+    this.#hurry.abort();
+  }
+
   /** Aborted when everything is to end. */
   get stopping(): AbortSignal {
     return this.#stop.signal;
@@ -73,18 +79,24 @@ export class Archivist {
 
   async #run(): Promise<void> {
     const { store, clock, archiveMinutes = 0 } = this.#parts;
+    await this.alone(() => store.lake.weigh());
+    let compactAfterMs = 0;
     while (!this.#stop.signal.aborted) {
       const nowMs = clock.nowMs();
       const chore = store.lake.due(nowMs, archiveMinutes * 60_000, ({ database, table }) => {
         return nowMs >= (this.#resting.get(`${database}.${table}`) ?? 0);
       });
       const startedAt = performance.now();
-      const isDone = await this.#attempt(chore);
-      const tookMs = performance.now() - startedAt;
-      const share = this.#parts.compactionShare / 100;
-      const isCompaction = chore?.kind === 'compact';
-      const restMs = isDone ? (isCompaction ? tookMs * (1 / share - 1) : 0) : limits.upkeepEveryMs;
-      await sleep(restMs, this.#stop.signal);
+      const isTooEarly = chore?.kind === 'compact' && startedAt < compactAfterMs;
+      const isDone = !isTooEarly && (await this.#attempt(chore));
+      if (isDone && chore?.kind === 'compact') {
+        const endedAt = performance.now();
+        const share = this.#parts.compactionShare / 100;
+        compactAfterMs = endedAt + (endedAt - startedAt) * (1 / share - 1);
+      }
+      this.#hurry = new AbortController();
+      const signal = AbortSignal.any([this.#stop.signal, this.#hurry.signal]);
+      await sleep(isDone ? 0 : limits.upkeepEveryMs, signal);
     }
   }
 

@@ -334,7 +334,7 @@ export class Loader {
     for (;;) {
       await this.#runJobs();
       const stopping = this.#stop.signal.aborted;
-      if (!this.#isBehind()) {
+      if (!this.#isBehind() || (this.#mustWait() && !stopping)) {
         if (this.#jobs.length > 0) continue;
         if (stopping) return;
         await this.#rest();
@@ -371,13 +371,21 @@ export class Loader {
   #rest(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
-      const isDue = this.#isBehind() || this.#jobs.length > 0;
+      const isDue = (this.#isBehind() && !this.#mustWait()) || this.#jobs.length > 0;
       if (isDue || this.#stop.signal.aborted) resolve();
     });
   }
 
   #isBehind(): boolean {
     return [...this.#shards.values()].some(({ cursor, durable }) => cursor < durable);
+  }
+
+  /** Until the archivist has been there, which makes a job of it. */
+  #mustWait(): boolean {
+    const { archiveMinutes, store } = this.#options;
+    if (archiveMinutes === undefined || !store.lake.isFull) return false;
+    this.archivist.hurry();
+    return true;
   }
 
   async #loadOnce(): Promise<void> {

@@ -7,7 +7,7 @@ import type { StoredTable } from './views.ts';
 /** What is hot of a table, about. */
 export type Hot = {
   rows: number;
-  /** As they came, since the last start. */
+  /** As they came; of those that were hot at a start, 0 until they were weighed. */
   bytes: number;
   /** Since when the oldest row is hot; undefined until somebody has looked at the clock. */
   sinceMs: number | undefined;
@@ -24,6 +24,8 @@ export type Situation = {
 };
 
 const daySeconds = 86_400;
+/** Rows that the engine handles at once. */
+export const vectorRows = 2_048;
 
 /** The most urgent thing to do. */
 export function choreOf(situation: Situation): Chore | undefined {
@@ -33,6 +35,11 @@ export function choreOf(situation: Situation): Chore | undefined {
   );
 }
 
+/** Length of the rows of a table that are stored together, about. */
+export function rowGroupBytes({ rows, bytes }: Hot): number {
+  return bytes / Math.max(1, rows / limits.rowGroupRows);
+}
+
 /** What was begun comes first, then what is too much, then what is too old. */
 function archiveOf(
   tables: readonly StoredTable[],
@@ -40,8 +47,11 @@ function archiveOf(
 ): Chore | undefined {
   const urgencyOf = ({ id, sealed }: StoredTable) => {
     if (sealed) return 3;
-    const { rows = 0, bytes = 0, sinceMs = nowMs } = hot.get(id) ?? {};
+    const known = hot.get(id);
+    if (!known) return 0;
+    const { rows, bytes, sinceMs = nowMs } = known;
     if (rows >= limits.hotRowsMax || bytes >= limits.hotBytesMax) return 2;
+    if (rowGroupBytes(known) >= limits.hotRowGroupBytesMax) return 2;
     return rows > 0 && nowMs - sinceMs >= archiveAgeMs ? 1 : 0;
   };
   let found: StoredTable | undefined;
@@ -104,7 +114,8 @@ function compactionOf(tables: readonly StoredTable[], { nowMs }: Situation): Cho
  * written a bounded number of times, and few files stay.
  */
 export function filesToMerge(files: readonly LakeFile[], isOver: boolean): readonly LakeFile[] {
-  const { fileBytesMax, filePlainBytesMax, dayFilesMax, mergeGrowthMin } = limits;
+  const { fileBytesMax, filePlainBytesMax, fileVectorBytesMax } = limits;
+  const { dayFilesMax, mergeGrowthMin } = limits;
   const small = files
     .filter(({ bytes, plainBytes }) => {
       return bytes < fileBytesMax / 2 && plainBytes < filePlainBytesMax / 2;
@@ -114,14 +125,17 @@ export function filesToMerge(files: readonly LakeFile[], isOver: boolean): reado
   const isMany = small.length >= dayFilesMax;
   if (!isMany && !isOver) return [];
   const chosen: LakeFile[] = [];
-  let [bytes, plainBytes, best] = [0, 0, 0];
+  let [bytes, plainBytes, rows, best] = [0, 0, 0, 0];
   for (const file of small) {
     if (bytes + file.bytes > fileBytesMax) break;
-    if (plainBytes + file.plainBytes > filePlainBytesMax) break;
+    const vectors = Math.max(1, (rows + file.rows) / vectorRows);
+    const plainBytesMax = Math.min(filePlainBytesMax, vectors * fileVectorBytesMax);
+    if (plainBytes + file.plainBytes > plainBytesMax) break;
     if (chosen.length > 0 && bytes >= file.bytes * mergeGrowthMin) best = chosen.length + 1;
     chosen.push(file);
     bytes += file.bytes;
     plainBytes += file.plainBytes;
+    rows += file.rows;
   }
   return chosen.slice(0, isMany ? Math.max(best, 2) : best);
 }

@@ -1,6 +1,7 @@
 import { readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assert, fault, limits, messageOf, nodeDisk, randomIds } from '../base/index.ts';
+import { vectorRows } from './chores.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
 import type { LakeFile } from './lake-types.ts';
 import type { TableSchema } from './types.ts';
@@ -8,8 +9,6 @@ import { dayFolder, filePath, namesOf, quoted } from './views.ts';
 
 const stagingName = '.staging';
 const orphansName = '.orphans';
-/** Rows that the engine handles at once. */
-const vectorRows = 2048;
 const ourName = /^[0-9a-f]{16}\.parquet$/;
 
 /** Rows that become one file. */
@@ -65,7 +64,7 @@ export class LakeFiles {
     const staged = join(this.directory, stagingName, `${name}.parquet`);
     let path = staged;
     try {
-      const plainBytes = await this.#plainBytesOf(table, source, rows);
+      const plainBytes = await this.plainBytesOf(table, source, rows);
       const [stats] = await this.#archiver.all(`
         COPY (SELECT ${namesOf(table)} FROM (${source}) ORDER BY time, _receipt)
         TO ${quoted(staged)} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2,
@@ -86,7 +85,7 @@ export class LakeFiles {
   }
 
   /** Of values in memory, about: 8 of a number, and the length of a text. */
-  async #plainBytesOf({ columns }: TableSchema, source: string, rows: number): Promise<number> {
+  async plainBytesOf({ columns }: TableSchema, source: string, rows: number): Promise<number> {
     const texts = [...columns.values()].filter(({ type }) => type === 'VARCHAR' || type === 'JSON');
     const names = ['_rescued_data', ...texts.map(({ name }) => name)];
     const sums = names.map((name) => `coalesce(sum(strlen("${name}")), 0)`);

@@ -68,6 +68,10 @@ export interface Lake {
     mayBe?: (table: TableSchema) => boolean,
   ): Chore | undefined;
   readonly size: LakeSize;
+  /** Whether a table has more hot than is good: nothing should come before it was archived. */
+  readonly isFull: boolean;
+  /** Once, for `due` and `isFull`: looks how long the rows are that were hot at the start. */
+  weigh(): Promise<void>;
   /** All that the catalog names; paths are below the folder. */
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
   /** Moves all rows that are hot now to files. @returns how many rows */

@@ -1,7 +1,7 @@
 import { assert, fault, isFault, limits, systemClock } from '../base/index.ts';
 import type { DuckBooks } from './books.ts';
 import { nowSql, tableKey } from './catalog.ts';
-import { choreOf, type Hot } from './chores.ts';
+import { choreOf, type Hot, rowGroupBytes } from './chores.ts';
 import type { DuckWriter } from './duckdb.ts';
 import { LakeFiles, type Part, sweep } from './lake-files.ts';
 import type { Between, Chore, Lake, LakeFile, LakeSize, Retention } from './lake-types.ts';
@@ -114,6 +114,25 @@ export class DuckLake implements Lake {
       this.#expiredAtMs.set(this.#stored(chore.database, chore.table).id, nowMs);
     }
     return chore;
+  }
+
+  get isFull(): boolean {
+    const most = 2 * limits.hotRowGroupBytesMax;
+    return [...this.#hot.values()].some((hot) => rowGroupBytes(hot) >= most);
+  }
+
+  async weigh(): Promise<void> {
+    const least = limits.hotRowGroupBytesMax / limits.bodyBytesMax;
+    const tables = [...this.#parts.tables.values()];
+    for (const table of tables.filter(({ id }) => (this.#hot.get(id)?.rows ?? 0) > least)) {
+      const rows = this.#hot.get(table.id)?.rows ?? 0;
+      // The last ones are those that are not yet where they stay.
+      const before = Math.max(0, rows - limits.rowGroupRows);
+      const source = `FROM mr.hot_${table.id} OFFSET ${before}`;
+      const bytes = await this.#files.plainBytesOf(table, source, rows - before);
+      const hot = this.#hot.get(table.id);
+      if (hot) hot.bytes = Math.max(hot.bytes, (bytes / (rows - before)) * rows);
+    }
   }
 
   get size(): LakeSize {
