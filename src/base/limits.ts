@@ -91,9 +91,11 @@ export const limits = Object.freeze({
   /** Arrays and objects within each other in a JSON column. Beyond: `_rescued_data`. */
   nestingMax: 500,
   /** Memory that the SQL engine takes before it spills to disk. */
-  storeMemoryBytesMax: 768 * mib,
+  storeMemoryBytesMax: 1280 * mib,
+  /** The same of the one that merges files, which is another. */
+  mergeMemoryBytesMax: 384 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
-  storeWalBytesMax: 16 * mib,
+  storeWalBytesMax: 64 * mib,
   /** Rows of a table that are written one by one. Beyond: by a file, which costs more to begin. */
   appendedRowsMax: 100,
   /**
@@ -213,7 +215,7 @@ export const limits = Object.freeze({
   /** Queries at once. Beyond: QUERY_BUSY, retryable. */
   queriesMax: 10,
   /** Memory that queries hold and the engine cannot spill. Beyond: one ends, QUERY_MEMORY. */
-  queryMemoryBytesMax: 384 * mib,
+  queryMemoryBytesMax: 640 * mib,
   /** Memory of the store's process while queries run. Beyond: it is started anew. */
   storeProcessBytesMax: 6 * 1024 * mib,
   /** How often that is looked at. */

@@ -21,7 +21,7 @@ import {
   StatementType,
 } from '@duckdb/node-api';
 import accessors from '@duckdb/node-api/lib/vectors/dataAccessors.js';
-import { assert, fault, MillraceError, messageOf } from '../base/index.ts';
+import { assert, fault, limits, MillraceError, messageOf } from '../base/index.ts';
 import { otherStatement, refusalOf, unreadable } from './guard.ts';
 
 // The driver's own decoder takes a byte order mark at the beginning of a text away.
@@ -89,6 +89,30 @@ export class Duck {
       connection.closeSync();
     }
     return duck;
+  }
+
+  /**
+   * Works with an engine that has no file, but one thread and memory of its own.
+   * @param spillDirectory of what goes beyond; it need not be there.
+   */
+  static async apart<T>(
+    spillDirectory: string,
+    work: (writer: DuckWriter) => Promise<T>,
+  ): Promise<T> {
+    const instance = await DuckDBInstance.create(':memory:', {
+      temp_directory: spillDirectory,
+      max_temp_directory_size: `${limits.storeSpillBytesMax} B`,
+      memory_limit: `${limits.mergeMemoryBytesMax} B`,
+      threads: '1',
+      autoinstall_known_extensions: 'false',
+      autoload_known_extensions: 'false',
+    });
+    try {
+      const writer = new DuckWriter(await instance.connect());
+      return await work(writer).finally(() => writer.close());
+    } finally {
+      instance.closeSync();
+    }
   }
 
   async connect(): Promise<DuckWriter> {

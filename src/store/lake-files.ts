@@ -45,12 +45,19 @@ export class LakeFiles {
     };
   }
 
-  /** Writes files and makes them durable, folders and all. None of them is named by the store. */
-  async write(table: TableSchema, parts: readonly Part[]): Promise<readonly LakeFile[]> {
+  /**
+   * Writes files and makes them durable, folders and all. None of them is named by the store.
+   * @param engine reads the parts.
+   */
+  async write(
+    table: TableSchema,
+    parts: readonly Part[],
+    engine = this.#archiver,
+  ): Promise<readonly LakeFile[]> {
     const files: LakeFile[] = [];
     try {
       for (const part of parts) {
-        if (part.rows > 0) files.push(await this.#writeOne(table, part));
+        if (part.rows > 0) files.push(await this.#writeOne(table, part, engine));
       }
       return files;
     } catch (error) {
@@ -59,13 +66,17 @@ export class LakeFiles {
     }
   }
 
-  async #writeOne(table: TableSchema, { source, day, rows }: Part): Promise<LakeFile> {
+  async #writeOne(
+    table: TableSchema,
+    { source, day, rows }: Part,
+    engine: DuckWriter,
+  ): Promise<LakeFile> {
     const name = randomIds.bytes(8).toString('hex');
     const staged = join(this.directory, stagingName, `${name}.parquet`);
     let path = staged;
     try {
-      const plainBytes = await this.plainBytesOf(table, source, rows);
-      const [stats] = await this.#archiver.all(`
+      const plainBytes = await this.plainBytesOf(table, source, rows, engine);
+      const [stats] = await engine.all(`
         COPY (SELECT ${namesOf(table)} FROM (${source}) ORDER BY time, _receipt)
         TO ${quoted(staged)} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2,
           ROW_GROUP_SIZE ${rowGroupRows(plainBytes / rows)}, RETURN_STATS)`);
@@ -85,11 +96,16 @@ export class LakeFiles {
   }
 
   /** Of values in memory, about: 8 of a number, and the length of a text. */
-  async plainBytesOf({ columns }: TableSchema, source: string, rows: number): Promise<number> {
+  async plainBytesOf(
+    { columns }: TableSchema,
+    source: string,
+    rows: number,
+    engine = this.#archiver,
+  ): Promise<number> {
     const texts = [...columns.values()].filter(({ type }) => type === 'VARCHAR' || type === 'JSON');
     const names = ['_rescued_data', ...texts.map(({ name }) => name)];
     const sums = names.map((name) => `coalesce(sum(strlen("${name}")), 0)`);
-    const [found] = await this.#archiver.all(`
+    const [found] = await engine.all(`
       SELECT (${sums.join(' + ')})::BIGINT AS n FROM (${source})`);
     return Number(found?.n) + 8 * rows * (columns.size + 3);
   }

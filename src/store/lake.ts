@@ -19,6 +19,8 @@ type Parts = {
   readonly writer: DuckWriter;
   /** For what takes long. */
   readonly archiver: DuckWriter;
+  /** Runs work on an engine with memory of its own, which sees nothing but files. */
+  readonly apart: <T>(work: (engine: DuckWriter) => Promise<T>) => Promise<T>;
   readonly books: DuckBooks;
   readonly mustHaveRoom: (bytes: number) => Promise<void>;
   /** After a transaction. */
@@ -235,7 +237,8 @@ export class DuckLake implements Lake {
     assert(first && files.every(({ day }) => day === first.day), 'files of one day');
     await this.#parts.mustHaveRoom(bytesOf(files));
     const source = this.#parts.relations.files(table, files);
-    const merged = await this.#files.write(table, [{ source, day: first.day, rows: sumOf(files) }]);
+    const part = { source, day: first.day, rows: sumOf(files) };
+    const merged = await this.#parts.apart((engine) => this.#files.write(table, [part], engine));
     await between(() => this.#swap(this.#stored(database, name), { remove: files, add: merged }));
   }
 

@@ -81,7 +81,10 @@ export class DuckStore implements Store {
     const tools = { mustHaveRoom: (bytes: number) => this.#mustHaveRoom(bytes) };
     const parts = { directory, tables: this.#tables, relations, writer, archiver, ...tools };
     const settle = () => this.#settle();
-    this.#lake = await DuckLake.open({ ...parts, books: this.books, settle });
+    const apart = <T>(work: (engine: DuckWriter) => Promise<T>) => {
+      return Duck.apart(join(this.#parts.staging, 'apart'), work);
+    };
+    this.#lake = await DuckLake.open({ ...parts, books: this.books, settle, apart });
     const connect = () => this.#parts.duck.connect();
     const stagingPath = () => this.#stagingPath();
     const lake = this.#lake;
