@@ -102,6 +102,8 @@ export class Batch {
         }
         counted.add(records.offsetAt(index), events);
       }
+      const [last] = records.length > 0 ? this.#sourcesOf(part, records.length - 1) : [];
+      if (last) counted.latestAtMs = last.postback.receivedAtMs;
     }
     await this.#learn(apart.flat());
     let taken = 0;

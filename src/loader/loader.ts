@@ -399,7 +399,7 @@ export class Loader {
     }
     const startedAt = performance.now();
     const written = await this.#commit(batch, cursors);
-    this.#behindSinceMs = this.#isBehind() ? batch.oldestReceivedAtMs : undefined;
+    this.#behindSinceMs = this.#waitingSinceMs(batch);
     this.#answerWaiters();
     this.#metrics.observe(batch, written, performance.now() - startedAt, clock.nowMs());
     this.#alarm.raise(written.quarantine, clock.nowMs());
@@ -407,6 +407,14 @@ export class Loader {
     batch.release();
     for (const { shard, records } of batch.parts) this.#shards.get(shard)?.reader.release(records);
     await this.raw.drop();
+  }
+
+  /** What waits came after what was loaded, shard by shard. */
+  #waitingSinceMs({ counted }: Batch): number | undefined {
+    const behind = [...this.#shards.values()].filter(({ cursor, durable }) => cursor < durable);
+    if (behind.length === 0) return undefined;
+    const since = this.#behindSinceMs ?? this.#options.clock.nowMs();
+    return Math.min(...behind.map(({ shard }) => counted.get(shard)?.latestAtMs || since));
   }
 
   /** What is in the log now stays there until the returned function is called. */

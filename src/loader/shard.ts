@@ -9,6 +9,8 @@ export class Counted {
   readonly #offsets: number[] = [];
   readonly #events: number[] = [];
   #taken = 0;
+  /** When the last one was received, ms. */
+  latestAtMs = 0;
 
   /** Adds a record that stands behind the others. */
   add(offset: number, events: number): void {
