@@ -269,7 +269,7 @@ describe('the audit', () => {
     await line.store.close();
     const duck = await DuckDBInstance.create(join(line.data, 'store/millrace-1.duckdb'));
     const connection = await duck.connect();
-    await connection.run('DELETE FROM mr.hot_1 WHERE id = 1');
+    await connection.run(`DELETE FROM mr.fresh WHERE cells[1] = '1'`);
     connection.closeSync();
     duck.closeSync();
     await line.openAgain();

@@ -96,8 +96,12 @@ export const limits = Object.freeze({
   mergeMemoryBytesMax: 384 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
   storeWalBytesMax: 64 * mib,
-  /** Rows of a table that are written one by one. Beyond: by a file, which costs more to begin. */
-  appendedRowsMax: 100,
+  /** Rows of a table in one transaction that are written one by one, to a table for all … */
+  freshRowsOfTableMax: 100,
+  /** … if they are no longer than this. Beyond: by a file, which costs more to begin. */
+  freshRowBytesMax: 2 * kib,
+  /** Rows in that table. Beyond: those of the table with most of them are moved to files. */
+  freshRowsMax: 1_000_000,
   /**
    * Rows of a table that are stored together. When a transaction brings that many they go to
    * their place at once, and not by the store's log.

@@ -134,6 +134,7 @@ export class DuckBooks implements Books {
     }
     const found = await this.#reader.all(`
       WITH parts AS (${counts.join(' UNION ALL ')}
+        UNION ALL SELECT table_id, 1 FROM mr.fresh WHERE table_id IN (${ids.join(', ')})
         UNION ALL SELECT table_id, rows FROM mr.files WHERE table_id IN (${ids.join(', ')})),
       counts AS (SELECT id, sum(n)::BIGINT AS n FROM parts GROUP BY id)
       SELECT id, 'rows of ' || "database" || '.' || name AS place, rows - n AS amount

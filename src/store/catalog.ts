@@ -18,6 +18,7 @@ import type { Relations, StoredTable } from './views.ts';
  *   mr.ledger     what was added to which account: see `Entry`
  *   mr.skew       what was added to which bucket: see `SkewCount`
  *   mr.dropped    database, table, shard, before: events that an operator dropped with their table
+ *   mr.fresh      the newest rows of all tables, those that came few at a time
  *   mr.hot_<id>   the newest rows of a table
  *   mr.sealed_<id> rows on their way to files
  *   mr.files      the Parquet files of the lake: see `LakeFile`
@@ -175,6 +176,17 @@ COMMIT;
   {
     has: "FROM duckdb_columns() WHERE schema_name = 'mr' AND column_name = 'plain_bytes'",
     sql: 'ALTER TABLE mr.files ADD COLUMN plain_bytes BIGINT DEFAULT 0',
+  },
+  {
+    has: "FROM duckdb_tables() WHERE schema_name = 'mr' AND table_name = 'fresh'",
+    // The views of tables, which know nothing of it, are made anew.
+    sql: `
+BEGIN;
+CREATE TABLE mr.fresh (
+  table_id INTEGER, time BIGINT, rescued VARCHAR, receipt BIGINT, cells VARCHAR[]);
+DELETE FROM mr.lake;
+COMMIT;
+`,
   },
 ];
 

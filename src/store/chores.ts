@@ -7,6 +7,8 @@ import type { StoredTable } from './views.ts';
 /** What is hot of a table, about. */
 export type Hot = {
   rows: number;
+  /** How many of them are in `mr.fresh`. */
+  fresh: number;
   /** As they came; of those that were hot at a start, 0 until they were weighed. */
   bytes: number;
   /** Since when the oldest row is hot; undefined until somebody has looked at the clock. */
@@ -36,7 +38,7 @@ export function choreOf(situation: Situation): Chore | undefined {
 }
 
 /** Length of the rows of a table that are stored together, about. */
-export function rowGroupBytes({ rows, bytes }: Hot): number {
+export function rowGroupBytes({ rows, bytes }: Pick<Hot, 'rows' | 'bytes'>): number {
   return bytes / Math.max(1, rows / limits.rowGroupRows);
 }
 
@@ -55,10 +57,15 @@ function archiveOf(
     return rows > 0 && nowMs - sinceMs >= archiveAgeMs ? 1 : 0;
   };
   let found: StoredTable | undefined;
-  let most = 0;
+  let [most, fresh] = [0, 0];
   for (const table of tables) {
     const urgency = urgencyOf(table);
     if (urgency > most) [found, most] = [table, urgency];
+    fresh += hot.get(table.id)?.fresh ?? 0;
+  }
+  if (most < 2 && fresh >= limits.freshRowsMax) {
+    const freshOf = ({ id }: StoredTable) => hot.get(id)?.fresh ?? 0;
+    found = tables.reduce((a, b) => (freshOf(b) > freshOf(a) ? b : a));
   }
   return found && { kind: 'archive', database: found.database, table: found.table };
 }

@@ -18,7 +18,9 @@ import {
   DuckDBTimestampTZValue,
   DuckDBTimestampValue,
   type DuckDBValue,
+  LIST,
   StatementType,
+  VARCHAR,
 } from '@duckdb/node-api';
 import accessors from '@duckdb/node-api/lib/vectors/dataAccessors.js';
 import { assert, fault, limits, MillraceError, messageOf } from '../base/index.ts';
@@ -142,7 +144,14 @@ export class Duck {
 }
 
 /** A value that is appended as it is; undefined is NULL. */
-export type Appended = string | Date | bigint | number | boolean | undefined;
+export type Appended =
+  | string
+  | Date
+  | bigint
+  | number
+  | boolean
+  | readonly (string | null)[]
+  | undefined;
 
 function appendValue(appender: DuckDBAppender, value: Appended): void {
   if (value === undefined) appender.appendNull();
@@ -150,7 +159,9 @@ function appendValue(appender: DuckDBAppender, value: Appended): void {
   else if (typeof value === 'bigint') appender.appendBigInt(value);
   else if (typeof value === 'number') appender.appendDouble(value);
   else if (typeof value === 'boolean') appender.appendBoolean(value);
-  else appender.appendTimestamp(new DuckDBTimestampValue(BigInt(value.getTime()) * 1000n));
+  else if (Array.isArray(value)) appender.appendList(value as (string | null)[], LIST(VARCHAR));
+  else if (value instanceof Date)
+    appender.appendTimestamp(new DuckDBTimestampValue(BigInt(value.getTime()) * 1000n));
 }
 
 /** A connection for our own SQL. */

@@ -5,6 +5,7 @@ import { nowSql, tableKey } from './catalog.ts';
 import type { DuckWriter } from './duckdb.ts';
 import type { Between, Candidate, Eraser, Erasure, OpenErasure, Predicate } from './lake-types.ts';
 import type { DuckLake } from './lake.ts';
+import { renewFresh } from './fresh.ts';
 import { matchesInLines, matchesSql, readPredicate, strangeNames } from './predicate.ts';
 import { quoted, type Relations, type StoredTable } from './views.ts';
 
@@ -141,6 +142,7 @@ export class DuckEraser implements Eraser {
           WHERE _receipt NOT IN (FROM erased)`);
         await writer.run(`DROP TABLE ${hot}`);
         await writer.run(`ALTER TABLE ${hot}_new RENAME TO hot_${table.id}`);
+        await renewFresh(writer);
         return table;
       },
       note: (removed) => this.note(id, 'hot', removed),

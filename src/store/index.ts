@@ -19,7 +19,7 @@
  *
  * Limits: `columnsMax`, `tablesMax`, `idsKeptMs`, `forgetIdsEveryMs`, `--quarantine-bytes`,
  * `--quarantine-days`, `ledgerMinutesKept`, `skewDaysKept`, `hotRowsMax`, `hotBytesMax`,
- * `archiveDaysMax`, `fileBytesMax`, `fileRowsMax`, `dayFilesMax`.
+ * `freshRowsMax`, `archiveDaysMax`, `fileBytesMax`, `filePlainBytesMax`, `dayFilesMax`.
  */
 export type { DuckReader, Exact, Parameters, Plain, RowSet } from './duckdb.ts';
 export {

@@ -4,6 +4,7 @@ import { nowSql, tableKey } from './catalog.ts';
 import { choreOf, type Hot, rowGroupBytes } from './chores.ts';
 import type { DuckWriter } from './duckdb.ts';
 import { LakeFiles, type Part, sweep } from './lake-files.ts';
+import { gather, removeFresh } from './fresh.ts';
 import type { Between, Chore, Lake, LakeFile, LakeSize, Retention } from './lake-types.ts';
 import type { TableSchema } from './types.ts';
 import { filePath, quoted, type Relations, type StoredTable } from './views.ts';
@@ -94,10 +95,11 @@ export class DuckLake implements Lake {
   }
 
   /** After a commit of rows. */
-  grew(id: number, rows: number, bytes: number): void {
+  grew(id: number, rows: number, fresh: number, bytes: number): void {
     if (rows === 0) return;
-    const hot = this.#hot.get(id) ?? { rows: 0, bytes: 0, sinceMs: undefined };
+    const hot = this.#hot.get(id) ?? { rows: 0, fresh: 0, bytes: 0, sinceMs: undefined };
     hot.rows += rows;
+    hot.fresh += fresh;
     hot.bytes += bytes;
     this.#hot.set(id, hot);
   }
@@ -126,8 +128,10 @@ export class DuckLake implements Lake {
   async weigh(): Promise<void> {
     const least = limits.hotRowGroupBytesMax / limits.bodyBytesMax;
     const tables = [...this.#parts.tables.values()];
-    for (const table of tables.filter(({ id }) => (this.#hot.get(id)?.rows ?? 0) > least)) {
-      const rows = this.#hot.get(table.id)?.rows ?? 0;
+    for (const table of tables) {
+      const { rows: all, fresh } = this.#hot.get(table.id) ?? { rows: 0, fresh: 0 };
+      const rows = all - fresh;
+      if (rows <= least) continue;
       // The last ones are those that are not yet where they stay.
       const before = Math.max(0, rows - limits.rowGroupRows);
       const source = `FROM mr.hot_${table.id} OFFSET ${before}`;
@@ -160,11 +164,21 @@ export class DuckLake implements Lake {
     return before + (await this.#archiveSealed(database, table, between));
   }
 
+  /** Between two loads, before hot rows are changed: all of them are in the table's own. */
+  async gather(table: StoredTable): Promise<void> {
+    const { writer, relations } = this.#parts;
+    const hot = this.#hot.get(table.id);
+    if (!hot || hot.fresh === 0) return;
+    await writer.transact(() => gather(writer, relations, table));
+    hot.fresh = 0;
+  }
+
   /** The hot table is renamed, and a new one takes its place. */
   async #seal(database: string, name: string): Promise<void> {
     const { writer } = this.#parts;
     const table = this.#stored(database, name);
     assert(!table.sealed, 'one generation at a time');
+    await this.gather(table);
     await this.#swap(table, {
       also: async (before) => {
         const hot = `mr.hot_${before.id}`;
@@ -314,10 +328,12 @@ export class DuckLake implements Lake {
     name: string,
     { remove, add, hot, as = 'dropped', note }: Replacement,
   ): Promise<{ readonly removed: number }> {
-    const { id } = this.#stored(database, name);
+    const table = this.#stored(database, name);
+    const { id } = table;
+    await this.gather(table);
     const before = await this.#countHot(id);
     let [removed, left] = [0, before];
-    await this.#swap(this.#stored(database, name), {
+    await this.#swap(table, {
       remove,
       add,
       also: async (now) => {
@@ -359,6 +375,7 @@ export class DuckLake implements Lake {
   async drop(table: StoredTable): Promise<void> {
     const { writer } = this.#parts;
     await writer.run(`DELETE FROM mr.files WHERE table_id = ${table.id}`);
+    await removeFresh(writer, table);
     if (table.sealed) await writer.run(`DROP TABLE mr.sealed_${table.id}`);
   }
 
@@ -418,10 +435,15 @@ export class DuckLake implements Lake {
       SELECT table_name AS name, estimated_size AS n FROM duckdb_tables()
       WHERE schema_name = 'mr' AND starts_with(table_name, 'hot_') AND estimated_size > 0`);
     const hot = new Map(counts.map(({ name, n }) => [name as string, Number(n)]));
+    const few = await archiver.all(
+      'SELECT table_id, count(*) AS n FROM mr.fresh GROUP BY table_id',
+    );
+    const freshOf = new Map(few.map(({ table_id: id, n }) => [Number(id), Number(n)]));
     for (const { id } of tables.values()) {
-      const rows = hot.get(`hot_${id}`) ?? 0;
+      const fresh = freshOf.get(id) ?? 0;
+      const rows = (hot.get(`hot_${id}`) ?? 0) + fresh;
       // How old they are is not known: they count from now on.
-      if (rows > 0) this.#hot.set(id, { rows, bytes: 0, sinceMs: undefined });
+      if (rows > 0) this.#hot.set(id, { rows, fresh, bytes: 0, sinceMs: undefined });
     }
     this.#retentions = (await archiver.all('FROM mr.retention')).map((row) => ({
       database: row.database as string,

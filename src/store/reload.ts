@@ -229,6 +229,7 @@ export class DuckReload implements Reload {
     const after = await fingerprint(archiver, filesOf(relations, this.#table, this.#add));
     this.#mustBeSame(before, after);
     return between(async () => {
+      await lake.gather(this.#table);
       const hot = `mr.hot_${id}`;
       const [found] = await writer.all(`SELECT count(*) AS n FROM ${hot}`);
       if (Number(found?.n) > limits.reloadHotRowsMax) return false;

@@ -11,11 +11,11 @@ import {
   rowColumns,
   selectRows,
   tableKey,
-  tableRows,
   userPath,
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
 import { DuckEraser } from './eraser.ts';
+import { areFew, freshRows } from './fresh.ts';
 import type { Between } from './lake-types.ts';
 import { DuckLake } from './lake.ts';
 import { type Kept, Parked } from './parked.ts';
@@ -126,6 +126,7 @@ export class DuckStore implements Store {
     await this.#mustHaveRoom(bytesOf(batch));
     await this.#parts.writer.transact(async () => {
       for (const table of changed) await this.#writeTable(table);
+      await this.#writeFresh(changed);
       for (const sql of countsSql(changed)) await this.#parts.writer.run(sql);
       await this.parked.release(batch.released);
       await this.parked.add(batch.quarantine);
@@ -136,7 +137,7 @@ export class DuckStore implements Store {
     for (const { id, database, table, columns, sealed, files, rows } of changed) {
       const stored = { id, database, table, columns, sealed, files };
       this.#tables.set(tableKey(database, table), stored);
-      this.lake.grew(id, rows.count, rows.bytes);
+      this.lake.grew(id, rows.count, areFew(rows) ? rows.count : 0, rows.bytes);
     }
     for (const [shard, next] of batch.cursors) this.#cursors.set(shard, next);
     await this.#settle();
@@ -204,16 +205,16 @@ export class DuckStore implements Store {
       await writer.run(sql);
     }
     const { rows } = batch;
-    if (rows.count === 0) return;
-    if (rows.count <= limits.appendedRowsMax) {
-      await writer.append('mr', `hot_${batch.id}`, tableRows(rows, batch));
-    } else {
-      await staged(rows, this.#stagingPath(), (path) =>
-        writer.run(
-          `INSERT INTO mr.hot_${batch.id} (${rowColumns(rows)}) ${selectRows(rows, path)}`,
-        ),
-      );
-    }
+    if (rows.count === 0 || areFew(rows)) return;
+    await staged(rows, this.#stagingPath(), (path) =>
+      writer.run(`INSERT INTO mr.hot_${batch.id} (${rowColumns(rows)}) ${selectRows(rows, path)}`),
+    );
+  }
+
+  async #writeFresh(batches: readonly (TableBatch & StoredTable)[]): Promise<void> {
+    const few = batches.filter(({ rows }) => areFew(rows));
+    const rows = few.flatMap((batch) => freshRows(batch.rows, batch));
+    if (rows.length > 0) await this.#parts.writer.append('mr', 'fresh', rows);
   }
 
   async #writeIds({ tables, forgetBeforeMs }: StoreBatch): Promise<void> {

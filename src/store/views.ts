@@ -48,6 +48,7 @@ export class Relations {
       ...(files.length > 0 ? [this.files(table, files)] : []),
       ...(sealed ? [this.sealed(table)] : []),
       `SELECT ${namesOf(table)} FROM mr.hot_${id}`,
+      this.fresh(table),
     ];
     return `(${parts.join('\n UNION ALL ')})`;
   }
@@ -75,6 +76,15 @@ export class Relations {
     });
     return `SELECT ${['time', ...names, '_rescued_data', '_receipt'].join(', ')}
       FROM mr.sealed_${id}`;
+  }
+
+  /** Its rows in `mr.fresh`. */
+  fresh({ id, columns }: StoredTable): string {
+    const cells = [...columns.values()].map(({ name, type }, index) => {
+      return `cells[${index + 1}]::${type} AS "${name}"`;
+    });
+    const values = ['time', ...cells, 'rescued AS _rescued_data', 'receipt AS _receipt'];
+    return `SELECT ${values.join(', ')} FROM mr.fresh WHERE table_id = ${id}`;
   }
 
   /** The table as users see it. */
