@@ -28,7 +28,7 @@ async function append(table: string, ...bodies: readonly object[]): Promise<void
 }
 
 /** How many rows of each table are fresh, as the file says. */
-async function fresh(): Promise<Readonly<Record<string, number>>> {
+async function freshRows(): Promise<Readonly<Record<string, number>>> {
   await line.loader.close();
   await line.store.close();
   const rows = await inFile('SELECT table_id, count(*)::INT FROM mr.fresh GROUP BY 1 ORDER BY 1');
@@ -52,7 +52,7 @@ test('few rows are fresh, many or long ones are their own', async () => {
   await append('few', { n: 1 }, { n: 2 });
   await append('many', ...Array.from({ length: most + 1 }, (_, n) => ({ n })));
   await append('long', { text: 'x'.repeat(2 * freshRowBytesMax) });
-  expect(await fresh()).toEqual({ few: 2 });
+  expect(await freshRows()).toEqual({ few: 2 });
   expect(await rowsOf('few')).toHaveLength(2);
   expect(await rowsOf('many')).toHaveLength(most + 1);
   expect(await rowsOf('long')).toHaveLength(1);
@@ -70,7 +70,7 @@ test('what is fresh follows its columns, as they widen and grow', async () => {
     [1e300, null, null, null],
   ];
   expect(await line.rows(values)).toEqual(expected);
-  expect(await fresh()).toEqual({ orders: 4 });
+  expect(await freshRows()).toEqual({ orders: 4 });
   expect(await line.rows(values)).toEqual(expected);
 });
 
@@ -80,7 +80,7 @@ test('it joins its table when that is archived, retyped or dropped', async () =>
   await line.loader.archivist.archive({ database: 'shop', table: 'archived' });
   await line.loader.retype('shop', 'retyped', 'n', 'VARCHAR');
   await line.loader.dropTable('shop', 'dropped', new Map([[0, line.log.mark]]));
-  expect(await fresh()).toEqual({ kept: 2 });
+  expect(await freshRows()).toEqual({ kept: 2 });
   for (const table of tables.slice(0, 3)) expect(await rowsOf(table)).toHaveLength(2);
   await append('retyped', { n: 3 });
   expect(await line.rows('SELECT n FROM shop.retyped ORDER BY _receipt')).toEqual([

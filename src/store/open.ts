@@ -31,10 +31,7 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
       checkpoint_threshold: '1 TB',
       // Each column of each table takes a block at least: 58 small tables were 33 MB, now 6.
       default_block_size: '16384',
-      max_temp_directory_size: `${limits.storeSpillBytesMax} B`,
       memory_limit: `${limits.storeMemoryBytesMax} B`,
-      autoinstall_known_extensions: 'false',
-      autoload_known_extensions: 'false',
       // The engine counts the processors of the machine. A thread beyond those of this process
       // takes time from the one that works: it looks for work all the while.
       threads: String(availableParallelism()),
