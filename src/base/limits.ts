@@ -95,7 +95,7 @@ export const limits = Object.freeze({
   /** The same of the one that merges files, which is another. */
   mergeMemoryBytesMax: 384 * mib,
   /** The store's own log is written into its tables beyond this, when the disk has the room. */
-  storeWalBytesMax: 64 * mib,
+  storeWalBytesMax: 16 * mib,
   /** Rows of a table in one transaction that are written one by one, to a table for all … */
   freshRowsOfTableMax: 100,
   /** … if they are no longer than this. Beyond: by a file, which costs more to begin. */
