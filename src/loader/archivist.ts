@@ -78,8 +78,10 @@ export class Archivist {
   }
 
   async #run(): Promise<void> {
-    const { store, clock, archiveMinutes = 0 } = this.#parts;
-    await this.alone(() => store.lake.weigh());
+    const { store, clock, logger, archiveMinutes = 0 } = this.#parts;
+    await this.alone(() => store.lake.weigh()).catch((error: unknown) => {
+      logger.warn({ error: messageOf(error) }, 'how long hot rows are is not known');
+    });
     let compactAfterMs = 0;
     while (!this.#stop.signal.aborted) {
       const nowMs = clock.nowMs();

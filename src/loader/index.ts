@@ -22,8 +22,8 @@
  *
  * Limits: `batchBytesMax`, `loadEveryMs`, `loadRetryMsMax`, `columnsMax`, `tablesMax`, `idsKeptMs`,
  * `alarmLinesMax`, `webhooksMax`, `marksMax`, `waitingBytesMax`, `housekeepingEveryMs`,
- * `auditEveryMs`, `upkeepEveryMs`, `reloadHotRowsMax`, `reloadRoundsMax`, `--archive-minutes`,
- * `--compaction-share`, `--raw-days`.
+ * `auditEveryMs`, `upkeepEveryMs`, `upkeepRetryMs`, `hotRowGroupBytesMax`, `reloadHotRowsMax`,
+ * `reloadRoundsMax`, `--archive-minutes`, `--compaction-share`, `--raw-days`.
  */
 export { keyReasons } from './alarm.ts';
 export type { ErasureReport } from './erasing.ts';

@@ -1,19 +1,9 @@
 import { limits } from '../base/index.ts';
+import { type Hot, rowGroupBytes } from './hot.ts';
 import type { Chore, LakeFile, Retention } from './lake-types.ts';
 import type { StoredTable } from './views.ts';
 
 /* What there is to do in the lake, as pure functions of what is there. */
-
-/** What is hot of a table, about. */
-export type Hot = {
-  rows: number;
-  /** How many of them are in `mr.fresh`. */
-  fresh: number;
-  /** As they came; of those that were hot at a start, 0 until they were weighed. */
-  bytes: number;
-  /** Since when the oldest row is hot; undefined until somebody has looked at the clock. */
-  sinceMs: number | undefined;
-};
 
 export type Situation = {
   readonly tables: readonly StoredTable[];
@@ -35,11 +25,6 @@ export function choreOf(situation: Situation): Chore | undefined {
   return (
     archiveOf(tables, situation) ?? expiryOf(tables, situation) ?? compactionOf(tables, situation)
   );
-}
-
-/** Length of the rows of a table that are stored together, about. */
-export function rowGroupBytes({ rows, bytes }: Pick<Hot, 'rows' | 'bytes'>): number {
-  return bytes / Math.max(1, rows / limits.rowGroupRows);
 }
 
 /** What was begun comes first, then what is too much, then what is too old. */

@@ -14,8 +14,9 @@
  *  2. The schema in memory is what the last committed transaction holds.
  *  3. Every line of a batch holds only columns of its table, each of a type that fits.
  *  4. The counts of `mr.ledger`, summed up by account, are the rows and the quarantine.
- *  5. A row is in one place: hot, sealed, or a file that `mr.files` names. A file that it names is
- *     on disk with its folder; it never changes, and its name is never used again.
+ *  5. A row is in one place: `mr.fresh`, its hot or sealed table, or a file that `mr.files` names.
+ *     Such a file is on disk with its folder; it never changes, its name is never used again.
+ *  6. Nothing but loading meets fresh rows of a table: they are gathered before it is changed.
  *
  * Limits: `columnsMax`, `tablesMax`, `idsKeptMs`, `forgetIdsEveryMs`, `--quarantine-bytes`,
  * `--quarantine-days`, `ledgerMinutesKept`, `skewDaysKept`, `hotRowsMax`, `hotBytesMax`,

@@ -1,10 +1,11 @@
 import { assert, fault, isFault, limits, systemClock } from '../base/index.ts';
 import type { DuckBooks } from './books.ts';
 import { nowSql, tableKey } from './catalog.ts';
-import { choreOf, type Hot, rowGroupBytes } from './chores.ts';
+import { choreOf } from './chores.ts';
 import type { DuckWriter } from './duckdb.ts';
 import { LakeFiles, type Part, sweep } from './lake-files.ts';
 import { gather, removeFresh } from './fresh.ts';
+import { HotTables } from './hot.ts';
 import type { Between, Chore, Lake, LakeFile, LakeSize, Retention } from './lake-types.ts';
 import type { TableSchema } from './types.ts';
 import { filePath, quoted, type Relations, type StoredTable } from './views.ts';
@@ -65,8 +66,7 @@ export class DuckLake implements Lake {
   readonly setAside: number;
   readonly #parts: Parts;
   readonly #files: LakeFiles;
-  /** By table, those without rows left out. */
-  readonly #hot = new Map<number, Hot>();
+  #hot = new HotTables();
   readonly #expiredAtMs = new Map<number, number>();
   #retentions: readonly Retention[] = [];
 
@@ -94,14 +94,9 @@ export class DuckLake implements Lake {
     return this.#retentions;
   }
 
-  /** After a commit of rows. */
+  /** After a commit of rows, `fresh` of them in `mr.fresh`. */
   grew(id: number, rows: number, fresh: number, bytes: number): void {
-    if (rows === 0) return;
-    const hot = this.#hot.get(id) ?? { rows: 0, fresh: 0, bytes: 0, sinceMs: undefined };
-    hot.rows += rows;
-    hot.fresh += fresh;
-    hot.bytes += bytes;
-    this.#hot.set(id, hot);
+    this.#hot.grew(id, rows, fresh, bytes);
   }
 
   due(
@@ -109,9 +104,9 @@ export class DuckLake implements Lake {
     archiveAgeMs: number,
     mayBe: (table: TableSchema) => boolean = () => true,
   ): Chore | undefined {
-    for (const hot of this.#hot.values()) hot.sinceMs ??= nowMs;
+    this.#hot.lookedAt(nowMs);
     const tables = [...this.#parts.tables.values()].filter(mayBe);
-    const [retentions, expiredAtMs, hot] = [this.#retentions, this.#expiredAtMs, this.#hot];
+    const [retentions, expiredAtMs, hot] = [this.#retentions, this.#expiredAtMs, this.#hot.all];
     const state = { tables, hot, retentions, expiredAtMs };
     const chore = choreOf({ ...state, nowMs, archiveAgeMs });
     if (chore?.kind === 'expire') {
@@ -121,23 +116,20 @@ export class DuckLake implements Lake {
   }
 
   get isFull(): boolean {
-    const most = 2 * limits.hotRowGroupBytesMax;
-    return [...this.#hot.values()].some((hot) => rowGroupBytes(hot) >= most);
+    return this.#hot.isFull;
   }
 
   async weigh(): Promise<void> {
     const least = limits.hotRowGroupBytesMax / limits.bodyBytesMax;
-    const tables = [...this.#parts.tables.values()];
-    for (const table of tables) {
-      const { rows: all, fresh } = this.#hot.get(table.id) ?? { rows: 0, fresh: 0 };
+    for (const table of this.#parts.tables.values()) {
+      const { rows: all, fresh } = this.#hot.of(table.id);
       const rows = all - fresh;
       if (rows <= least) continue;
       // The last ones are those that are not yet where they stay.
       const before = Math.max(0, rows - limits.rowGroupRows);
       const source = `FROM mr.hot_${table.id} OFFSET ${before}`;
       const bytes = await this.#files.plainBytesOf(table, source, rows - before);
-      const hot = this.#hot.get(table.id);
-      if (hot) hot.bytes = Math.max(hot.bytes, (bytes / (rows - before)) * rows);
+      this.#hot.weighed(table.id, (bytes / (rows - before)) * rows);
     }
   }
 
@@ -145,8 +137,7 @@ export class DuckLake implements Lake {
     const tables = [...this.#parts.tables.values()];
     const files = tables.flatMap((table) => table.files);
     const sealed = tables.reduce((sum, table) => sum + (table.sealed?.rows ?? 0), 0);
-    const hot = [...this.#hot.values()].reduce((sum, { rows }) => sum + rows, sealed);
-    return { hotRows: hot, files: files.length, bytes: bytesOf(files) };
+    return { hotRows: sealed + this.#hot.rows, files: files.length, bytes: bytesOf(files) };
   }
 
   get files(): readonly { readonly path: string; readonly bytes: number }[] {
@@ -159,7 +150,7 @@ export class DuckLake implements Lake {
     // What an earlier turn has sealed comes first.
     const before = await this.#archiveSealed(database, table, between);
     const { id } = this.#stored(database, table);
-    if ((this.#hot.get(id)?.rows ?? 0) === 0) return before;
+    if (this.#hot.of(id).rows === 0) return before;
     await between(() => this.#seal(database, table));
     return before + (await this.#archiveSealed(database, table, between));
   }
@@ -167,10 +158,9 @@ export class DuckLake implements Lake {
   /** Between two loads, before hot rows are changed: all of them are in the table's own. */
   async gather(table: StoredTable): Promise<void> {
     const { writer, relations } = this.#parts;
-    const hot = this.#hot.get(table.id);
-    if (!hot || hot.fresh === 0) return;
+    if (this.#hot.of(table.id).fresh === 0) return;
     await writer.transact(() => gather(writer, relations, table));
-    hot.fresh = 0;
+    this.#hot.gathered(table.id);
   }
 
   /** The hot table is renamed, and a new one takes its place. */
@@ -188,7 +178,7 @@ export class DuckLake implements Lake {
         return { ...before, sealed: { columns: before.columns, rows } };
       },
     });
-    this.#hot.delete(table.id);
+    this.#hot.left(table.id, 0);
   }
 
   async #archiveSealed(database: string, name: string, between: Between): Promise<number> {
@@ -346,7 +336,7 @@ export class DuckLake implements Lake {
         return after;
       },
     });
-    this.#setHot(id, left);
+    this.#hot.left(id, left);
     return { removed };
   }
 
@@ -381,7 +371,7 @@ export class DuckLake implements Lake {
 
   /** After it. */
   async dropped(table: StoredTable): Promise<void> {
-    this.#hot.delete(table.id);
+    this.#hot.left(table.id, 0);
     await this.#files.discard(table, table.files);
   }
 
@@ -422,29 +412,10 @@ export class DuckLake implements Lake {
     await this.#files.discard(table, remove);
   }
 
-  #setHot(id: number, rows: number): void {
-    const hot = this.#hot.get(id);
-    if (rows === 0) this.#hot.delete(id);
-    else if (hot) hot.rows = rows;
-  }
-
   /** What is hot, and what is to be kept for how long. */
   async #readState(): Promise<void> {
-    const { archiver, tables } = this.#parts;
-    const counts = await archiver.all(`
-      SELECT table_name AS name, estimated_size AS n FROM duckdb_tables()
-      WHERE schema_name = 'mr' AND starts_with(table_name, 'hot_') AND estimated_size > 0`);
-    const hot = new Map(counts.map(({ name, n }) => [name as string, Number(n)]));
-    const few = await archiver.all(
-      'SELECT table_id, count(*) AS n FROM mr.fresh GROUP BY table_id',
-    );
-    const freshOf = new Map(few.map(({ table_id: id, n }) => [Number(id), Number(n)]));
-    for (const { id } of tables.values()) {
-      const fresh = freshOf.get(id) ?? 0;
-      const rows = (hot.get(`hot_${id}`) ?? 0) + fresh;
-      // How old they are is not known: they count from now on.
-      if (rows > 0) this.#hot.set(id, { rows, fresh, bytes: 0, sinceMs: undefined });
-    }
+    const { archiver } = this.#parts;
+    this.#hot = await HotTables.read(archiver);
     this.#retentions = (await archiver.all('FROM mr.retention')).map((row) => ({
       database: row.database as string,
       table: row.table as string,
