@@ -46,7 +46,9 @@ async function copyDays(
 ): Promise<void> {
   const found = await duck.rows(`SELECT path FROM millrace.files ORDER BY time_min`);
   const seed = found.map(([path]) => `'${join(lake, String(path))}'`).join(', ');
-  const [[step] = []] = await duck.rows('SELECT max(receipt_max) + 1 FROM mr.files');
+  const [[step, plainBytes] = []] = await duck.rows(
+    'SELECT max(receipt_max) + 1, sum(plain_bytes)::BIGINT FROM mr.files',
+  );
   await duck.rows('DELETE FROM mr.files');
   for (let day = 0; day < days; day += 1) {
     progress(`day ${day + 1} of ${days}`);
@@ -65,7 +67,8 @@ async function copyDays(
       TO '${path}' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)`);
     await duck.rows(`
       INSERT INTO mr.files SELECT '${file}', t.id, '${date}', count(*), ${(await stat(path)).size},
-        min(time), max(time), min(_receipt), max(_receipt), now() AT TIME ZONE 'UTC'
+        min(time), max(time), min(_receipt), max(_receipt), now() AT TIME ZONE 'UTC',
+        ${String(plainBytes)}
       FROM read_parquet('${path}') CROSS JOIN mr.tables t GROUP BY t.id`);
   }
   await duck.rows(`UPDATE mr.tables SET rows = ${perDay * days}`);

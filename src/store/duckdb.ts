@@ -92,6 +92,8 @@ export class Duck {
     try {
       const file = path.replaceAll("'", "''");
       await connection.run(`ATTACH '${file}' AS "${duck.#name}" (ROW_GROUP_SIZE ${rowGroupRows})`);
+      // Files never change: what their footers say is read once, and forgotten in want of memory.
+      await connection.run('SET GLOBAL parquet_metadata_cache = true');
     } catch (error) {
       instance.closeSync();
       throw error;
