@@ -1,14 +1,14 @@
 import { Admin } from './admin/index.ts';
 import { pages } from './api/index.ts';
-import { createLogger, limits, type Mark, messageOf, Metrics, nodeDisk } from './base/index.ts';
-import { randomIds, systemClock } from './base/index.ts';
+import { createLogger, type Disk, limits, type Mark, messageOf, Metrics } from './base/index.ts';
+import { nodeDisk, randomIds, systemClock } from './base/index.ts';
 import { type Config, type RoomsConfig, version } from './config.ts';
 import { Edge } from './edge/index.ts';
 import { KeyRing } from './keys/index.ts';
 import { Loader } from './loader/index.ts';
 import { LogReader, openShard, shardDirectory, shardsIn } from './log/index.ts';
 import { Queries } from './query/index.ts';
-import { openStore } from './store/index.ts';
+import { openStore, type Store } from './store/index.ts';
 import { ChildLink, type EdgeReport } from './supervise/index.ts';
 
 /*
@@ -29,9 +29,31 @@ export async function runChild(): Promise<void> {
   }
 }
 
-/** HTTP → log. */
 async function runEdge(link: ChildLink<Config>, config: Config, shard: number): Promise<void> {
   const tools = toolsOf(config, `edge-${shard}`);
+  const { log, close } = await openEdge(config, shard, link, tools);
+  link.onAsk(async (): Promise<EdgeReport> => {
+    const metrics = await tools.metrics.snapshot();
+    const { mark, lastSyncAtMs, hasRoom } = log;
+    return { shard, mark, lastSyncAtMs, hasRoom, metrics };
+  });
+  link.ready();
+
+  await link.drained;
+  await close();
+  await link.lastDurable(log.mark);
+}
+
+/**
+ * HTTP → log.
+ * @param link hears how far the shard is on disk, and asks the store.
+ */
+export async function openEdge(
+  config: Omit<Config, 'port'> & { readonly port: number | undefined },
+  shard: number,
+  link: Pick<ChildLink<Config>, 'durable' | 'explain' | 'settle'>,
+  tools: Tools,
+) {
   const onGrown = (mark: Mark) => link.durable(mark);
   const { log, close } = await openShard({ ...tools, shard, onGrown });
   const { explain, settle } = link;
@@ -39,19 +61,16 @@ async function runEdge(link: ChildLink<Config>, config: Config, shard: number): 
   const edge = await Edge.open({ ...tools, ...config, ...parts });
   const prove = () => log.probe().then(() => onGrown(log.mark), tools.onFatal);
   const probe = setInterval(() => void prove(), limits.probeEveryMs);
-  link.onAsk(async (): Promise<EdgeReport> => {
-    const metrics = await tools.metrics.snapshot();
-    const { mark, lastSyncAtMs, hasRoom } = log;
-    return { shard, mark, lastSyncAtMs, hasRoom, metrics };
-  });
   onGrown(log.mark);
-  link.ready();
-
-  await link.drained;
-  await edge.close();
-  clearInterval(probe);
-  await close();
-  await link.lastDurable(log.mark);
+  return {
+    edge,
+    log,
+    close: async () => {
+      await edge.close();
+      clearInterval(probe);
+      await close();
+    },
+  };
 }
 
 /** Log → store, and SQL out of it. */
@@ -73,9 +92,9 @@ async function runStore(link: ChildLink<Config>, config: Config): Promise<void> 
  * The rooms behind the log. Shards that no edge of `config` owns are recovered and loaded: those
  * of an earlier server with more edges, or all of them when no server runs (`edges: 0`).
  */
-export async function openRooms(config: RoomsConfig, tools = toolsOf(config, 'command')) {
+export async function openRooms(config: RoomsConfig, tools: Tools = toolsOf(config, 'command')) {
   const { dataDirectory, disk, logger } = tools;
-  const store = await openStore(dataDirectory, config);
+  const store = await tools.openStore(dataDirectory, config);
   const readers = new Map<number, LogReader>();
   const orphans = new Map<number, Mark>();
   for (const shard of await shardsIn(disk, dataDirectory, config.edges)) {
@@ -88,7 +107,7 @@ export async function openRooms(config: RoomsConfig, tools = toolsOf(config, 'co
     }
     readers.set(shard, await LogReader.open(disk, shardDirectory(dataDirectory, shard)));
   }
-  const keys = new KeyRing(dataDirectory, logger);
+  const keys = new KeyRing(disk, dataDirectory, logger);
   const loader = Loader.open({ ...tools, ...config, store, readers, keys });
   for (const [shard, mark] of orphans) loader.durable(shard, mark);
   const close = () => loader.close().then(() => store.close());
@@ -98,7 +117,13 @@ export async function openRooms(config: RoomsConfig, tools = toolsOf(config, 'co
 
 export type Rooms = Awaited<ReturnType<typeof openRooms>>;
 
-/** What the rooms of one process share. */
+/** What the rooms of one process share; what is a seam of it can be another's. */
+export type Tools = Omit<ReturnType<typeof toolsOf>, 'disk' | 'openStore'> & {
+  readonly disk: Disk;
+  readonly segmentBytes?: number;
+  readonly openStore: (directory: string, config: RoomsConfig) => Promise<Store>;
+};
+
 function toolsOf(config: RoomsConfig, process: string) {
   const logger = createLogger(config.logLevel, process);
   return {
@@ -109,6 +134,7 @@ function toolsOf(config: RoomsConfig, process: string) {
     ids: randomIds,
     logger,
     metrics: new Metrics(process),
+    openStore,
     /** Ends the process: its supervisor starts it anew, and recovery tells what is on disk. */
     onFatal: (error: unknown) => {
       logger.error({ error: messageOf(error) }, 'this process must start anew');

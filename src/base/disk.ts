@@ -2,6 +2,7 @@ import { constants, write as writeCallback } from 'node:fs';
 import { chown, type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
 import { rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { DirectoryLock } from './lock.ts';
 
 /** A file whose writes are on disk when they return. */
 export interface DurableFile {
@@ -23,6 +24,11 @@ export interface ReadableFile {
   close(): Promise<void>;
 }
 
+/** A lock that is held. */
+export interface Lock {
+  release(): void;
+}
+
 /** The disk, as a seam: what the log needs of it, with durability said at each call. */
 export interface Disk {
   /** Makes a folder and its parents; they are on disk when it resolves. */
@@ -40,6 +46,13 @@ export interface Disk {
   syncDirectory(path: string): Promise<void>;
   /** Makes what another writer has put into a file durable. */
   syncFile(path: string): Promise<void>;
+  /** Other each time that the file was replaced; undefined if there is none. */
+  version(path: string): Promise<string | undefined>;
+  /**
+   * Takes the lock of a file, which is free again when its holder dies.
+   * @throws LOCKED with `holder` as its text, when somebody else holds it for `waitMs`
+   */
+  lock(path: string, holder: () => string, waitMs: number): Promise<Lock>;
   /** Free and whole bytes of the disk that holds `path`. */
   room(path: string): Promise<{ readonly freeBytes: number; readonly diskBytes: number }>;
 }
@@ -126,6 +139,16 @@ export const nodeDisk: Disk = {
   remove: (path) => rm(path),
   syncDirectory: (path) => sync(path),
   syncFile: (path) => sync(path),
+  async version(path) {
+    try {
+      const { mtimeNs, ino, size } = await stat(path, { bigint: true });
+      return `${mtimeNs}-${ino}-${size}`;
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
+  },
+  lock: (path, holder, waitMs) => DirectoryLock.take(path, holder, waitMs),
   async room(path) {
     const { bavail, blocks, bsize } = await statfs(path);
     return { freeBytes: bavail * bsize, diskBytes: blocks * bsize };
@@ -136,6 +159,24 @@ export const nodeDisk: Disk = {
 export function isNoRoom(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException | null)?.code;
   return code !== undefined && ['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE'].includes(code);
+}
+
+/** Whether there is no such file or folder. */
+export function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | null)?.code === 'ENOENT';
+}
+
+/** All bytes of a file. */
+export async function readWhole(disk: Disk, path: string): Promise<Buffer> {
+  const file = await disk.openRead(path);
+  try {
+    const bytes = Buffer.alloc(await file.size());
+    const count = await file.read(bytes, 0);
+    if (count !== bytes.length) throw new Error(`short read of ${path}`);
+    return bytes;
+  } finally {
+    await file.close();
+  }
 }
 
 /** Replaces a file as a whole: readers see the old or the new text, also after a crash. */

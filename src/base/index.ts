@@ -13,9 +13,12 @@ export { systemClock, type Clock } from './clock.ts';
 export {
   type Disk,
   type DurableFile,
+  isMissing,
   isNoRoom,
+  type Lock,
   nodeDisk,
   type ReadableFile,
+  readWhole,
   writeFileAtomic,
 } from './disk.ts';
 export { catalogue, type FaultCode } from './errors.ts';

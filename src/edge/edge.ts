@@ -2,8 +2,9 @@ import { createServer, STATUS_CODES } from 'node:http';
 import type { Server } from 'node:http';
 import { createServer as createHttp2Server, type Http2Server, type Http2Session } from 'node:http2';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { fault, limits, MillraceError, type Metrics } from '../base/index.ts';
+import { type Disk, fault, limits, MillraceError, type Metrics } from '../base/index.ts';
 import { refusal, type WireSettings } from '../wire/index.ts';
 import { httpDate, send, sendHttp2 } from './answer.ts';
 import { BodyBudget, type Incoming } from './body.ts';
@@ -14,9 +15,11 @@ import { type Received, Receiver, type ReceiverParts } from './receive.ts';
 import { TlsDoor, type TlsOptions } from './tls.ts';
 
 export type EdgeOptions = Omit<ReceiverParts, 'policy' | 'proxies' | 'settings'> & {
+  readonly disk: Disk;
   readonly dataDirectory: string;
   readonly host: string;
-  readonly port: number;
+  /** Undefined: connections come by `connect` alone. */
+  readonly port: number | undefined;
   /** The door with TLS, beside the plain one. */
   readonly tls: TlsOptions | undefined;
   /** How many edges share the ports. */
@@ -54,9 +57,10 @@ export class Edge {
 
   /** Listens. @throws what the system says, for example EADDRINUSE; BAD_SETTING */
   static async open(options: EdgeOptions): Promise<Edge> {
-    const { dataDirectory, host, port, strict, tls, logger } = options;
+    const { disk, dataDirectory, host, port, strict, tls, logger } = options;
     const sharesPort = options.edges > 1;
-    const edge = new Edge(options, await KeyPolicy.open(dataDirectory, strict, logger));
+    const edge = new Edge(options, await KeyPolicy.open(disk, dataDirectory, strict, logger));
+    if (port === undefined) return edge;
     await new Promise<void>((resolve, reject) => {
       edge.#http1.once('error', reject);
       edge.#http1.listen({ host, port, reusePort: sharesPort, backlog: 1024 }, resolve);
@@ -64,6 +68,11 @@ export class Edge {
     const accept = (socket: TLSSocket) => edge.#accept(socket);
     if (tls) edge.#tls = await TlsDoor.open({ ...tls, host, sharesPort, logger, accept });
     return edge;
+  }
+
+  /** Takes a connection that was made otherwise: HTTP/1.1. */
+  connect(connection: Duplex): void {
+    this.#http1.emit('connection', connection);
   }
 
   /** Stops accepting, answers what was begun, closes idle connections; cuts what takes longer. */

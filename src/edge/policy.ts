@@ -1,4 +1,4 @@
-import { fault, isFault, limits, type Logger } from '../base/index.ts';
+import { type Disk, fault, isFault, limits, type Logger } from '../base/index.ts';
 import type { Submission } from '../event/index.ts';
 import { type KeyEntry, KeyRing, mayWrite, stateOf } from '../keys/index.ts';
 
@@ -22,8 +22,13 @@ export class KeyPolicy {
     this.#timer = setInterval(() => void this.#refresh(), limits.keysRefreshEveryMs);
   }
 
-  static async open(dataDirectory: string, isStrict: boolean, logger: Logger): Promise<KeyPolicy> {
-    const policy = new KeyPolicy(new KeyRing(dataDirectory, logger), isStrict, logger);
+  static async open(
+    disk: Disk,
+    dataDirectory: string,
+    isStrict: boolean,
+    logger: Logger,
+  ): Promise<KeyPolicy> {
+    const policy = new KeyPolicy(new KeyRing(disk, dataDirectory, logger), isStrict, logger);
     await policy.#refresh();
     return policy;
   }

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createLogger, randomIds } from '../base/index.ts';
+import { createLogger, nodeDisk, randomIds } from '../base/index.ts';
 import { fingerprintOf } from '../event/index.ts';
 import {
   changeKey,
@@ -60,7 +60,7 @@ describe('keys', () => {
   });
 
   test('a ring sees every change, and a bad or missing file keeps the last good one', async () => {
-    const ring = new KeyRing(data, logger);
+    const ring = new KeyRing(nodeDisk, data, logger);
     await ring.refresh();
     const { entry } = await create('shop');
     await ring.refresh();
@@ -77,19 +77,19 @@ describe('keys', () => {
 
   test('a file that cannot be read is as a bad one', async () => {
     const { entry } = await create('shop');
-    const ring = new KeyRing(data, logger);
+    const ring = new KeyRing(nodeDisk, data, logger);
     await ring.refresh();
     await rm(join(data, 'keys.json'));
     await mkdir(join(data, 'keys.json'));
     await ring.refresh();
     expect(ring.find(entry.fingerprint)).toEqual(entry);
-    const late = new KeyRing(data, logger);
+    const late = new KeyRing(nodeDisk, data, logger);
     await expect(late.refresh()).rejects.toMatchObject({ code: 'BAD_KEYS_FILE' });
   });
 
   test('a bad file at the start is a fault, not a server without keys', async () => {
     await writeFile(join(data, 'keys.json'), '{"keys":[');
-    const ring = new KeyRing(data, logger);
+    const ring = new KeyRing(nodeDisk, data, logger);
     await expect(ring.refresh()).rejects.toMatchObject({ code: 'BAD_KEYS_FILE' });
     await expect(ring.refresh()).rejects.toMatchObject({ code: 'BAD_KEYS_FILE' });
     await writeFile(join(data, 'keys.json'), '{"keys":[]}');
@@ -222,7 +222,7 @@ describe('keys', () => {
   });
 
   test('the ring counts when other keys are in force', async () => {
-    const ring = new KeyRing(data, logger);
+    const ring = new KeyRing(nodeDisk, data, logger);
     await ring.refresh();
     expect([ring.version, ring.all()]).toEqual([0, []]);
     const { entry } = await create('shop');

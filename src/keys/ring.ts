@@ -1,11 +1,11 @@
-import { readFile, stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { fault, type Logger, messageOf, type MillraceError } from '../base/index.ts';
+import { type Disk, fault, type Logger, messageOf, readWhole } from '../base/index.ts';
 import type { KeyEntry } from './entry.ts';
 import { keysPath, parseKeys } from './file.ts';
 
 /** The keys in memory, by fingerprint. */
 export class KeyRing {
+  readonly #disk: Disk;
   readonly #path: string;
   readonly #logger: Logger;
   /** The version of the file that was looked at last, good or bad. */
@@ -14,7 +14,8 @@ export class KeyRing {
   #all: readonly KeyEntry[] = [];
   #version = 0;
 
-  constructor(dataDirectory: string, logger: Logger) {
+  constructor(disk: Disk, dataDirectory: string, logger: Logger) {
+    this.#disk = disk;
     this.#path = keysPath(dataDirectory);
     this.#logger = logger;
   }
@@ -32,11 +33,13 @@ export class KeyRing {
   async refresh(): Promise<void> {
     let seen = 'unreadable';
     try {
-      seen = (await this.#seenNow()) ?? 'gone';
+      seen = (await this.#look(() => this.#disk.version(this.#path))) ?? 'gone';
       if (seen === 'gone' && this.#keys === undefined) return;
       if (this.#seen === seen) return;
-      const text = seen === 'gone' ? '' : await this.#text();
-      const keys = parseKeys(this.#path, text);
+      const bytes = await this.#look(async () => {
+        return seen === 'gone' ? '' : await readWhole(this.#disk, this.#path);
+      });
+      const keys = parseKeys(this.#path, String(bytes));
       if (!isDeepStrictEqual(keys, this.#all)) this.#version += 1;
       this.#all = keys;
       this.#keys = new Map(keys.map((key) => [key.fingerprint, key]));
@@ -59,26 +62,11 @@ export class KeyRing {
     return this.#keys?.get(fingerprint);
   }
 
-  /** Changes with every replacement of the file; undefined if there is none. */
-  async #seenNow(): Promise<string | undefined> {
+  async #look<T>(at: () => Promise<T>): Promise<T> {
     try {
-      const { mtimeNs, ino, size } = await stat(this.#path, { bigint: true });
-      return `${mtimeNs}-${ino}-${size}`;
+      return await at();
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw unreadable(this.#path, error);
+      throw fault('BAD_KEYS_FILE', { seen: this.#path, reason: messageOf(error) }, error);
     }
   }
-
-  async #text(): Promise<string> {
-    try {
-      return await readFile(this.#path, 'utf8');
-    } catch (error) {
-      throw unreadable(this.#path, error);
-    }
-  }
-}
-
-function unreadable(path: string, error: unknown): MillraceError {
-  return fault('BAD_KEYS_FILE', { seen: path, reason: messageOf(error) }, error);
 }

@@ -14,9 +14,9 @@ export type LogOptions = {
   /** The shard's folder; made if need be. */
   readonly directory: string;
   /** A segment is sealed once it is this long; the default depends on the disk. */
-  readonly segmentBytes?: number;
+  readonly segmentBytes?: number | undefined;
   /** Free bytes kept; the default depends on the disk (`reserveBytes`). */
-  readonly reserveBytes?: number;
+  readonly reserveBytes?: number | undefined;
   /** Called once when the disk failed: the process must end, nothing more is answered. */
   readonly onFatal: (error: unknown) => void;
   /** Called after each group. */

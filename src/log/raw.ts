@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { assert, type Disk, type ReadableFile } from '../base/index.ts';
+import { assert, type Disk, type ReadableFile, readWhole } from '../base/index.ts';
 import { decodeHeader, encodeFrame, type Found } from './format.ts';
 import { headerBytes, scan, type SegmentHeader } from './format.ts';
-import { readWhole, segmentPath, shardDirectory } from './segments.ts';
+import { segmentPath, shardDirectory } from './segments.ts';
 import { compressTo, decompressed } from './zstd.ts';
 
 /** A segment of the log as it is kept after it was loaded. */

@@ -1,6 +1,6 @@
-import type { Disk } from '../base/index.ts';
+import { type Disk, readWhole } from '../base/index.ts';
 import { decodeHeader, type Gap, headerBytes, scan } from './format.ts';
-import { listSegments, readWhole, segmentPath } from './segments.ts';
+import { listSegments, segmentPath } from './segments.ts';
 
 /** What opening a shard found and did. */
 export type Recovered = {

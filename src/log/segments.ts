@@ -34,19 +34,6 @@ export async function listSegments(disk: Disk, directory: string): Promise<reado
   return bases.sort((a, b) => a - b);
 }
 
-/** All bytes of a file. */
-export async function readWhole(disk: Disk, path: string): Promise<Buffer> {
-  const file = await disk.openRead(path);
-  try {
-    const bytes = Buffer.alloc(await file.size());
-    const count = await file.read(bytes, 0);
-    if (count !== bytes.length) throw new Error(`short read of ${path}`);
-    return bytes;
-  } finally {
-    await file.close();
-  }
-}
-
 /** A segment, or the part of it that is meant. */
 export type SegmentPart = {
   readonly path: string;

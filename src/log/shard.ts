@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Clock, DirectoryLock, type Disk, type Ids, limits } from '../base/index.ts';
+import { type Clock, type Disk, type Ids, limits } from '../base/index.ts';
 import type { Logger, Mark, Metrics } from '../base/index.ts';
 import { Log } from './log.ts';
 import { shardDirectory } from './segments.ts';
@@ -13,6 +13,7 @@ export type ShardOptions = {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly reserveBytes: number | undefined;
+  readonly segmentBytes?: number | undefined;
   /** Called after each group. */
   readonly onGrown?: (mark: Mark) => void;
   /** Called once when the disk failed: the process must end. */
@@ -27,11 +28,11 @@ export type OpenShard = { readonly log: Log; readonly close: () => Promise<void>
  * @throws LOCKED when another process writes it, and does not end soon
  */
 export async function openShard(options: ShardOptions): Promise<OpenShard> {
-  const { disk, clock, ids, logger, shard, reserveBytes, onFatal } = options;
+  const { disk, clock, ids, logger, shard, reserveBytes, segmentBytes, onFatal } = options;
   const directory = shardDirectory(options.dataDirectory, shard);
   await disk.makeDirectory(directory);
   const holder = () => 'a process of an earlier server that is still ending';
-  const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
+  const lock = await disk.lock(join(directory, 'LOCK'), holder, limits.lockWaitMs);
   const count = counters(options.metrics);
   const log: Log = await Log.open({
     disk,
@@ -39,7 +40,8 @@ export async function openShard(options: ShardOptions): Promise<OpenShard> {
     ids,
     directory,
     onFatal,
-    ...(reserveBytes === undefined ? {} : { reserveBytes }),
+    reserveBytes,
+    segmentBytes,
     onSync: ({ records, bytes, syncMs }) => {
       count.groups.observe(records);
       count.syncs.observe(syncMs / 1000);

@@ -1,5 +1,6 @@
 import { basename, dirname } from 'node:path';
-import type { Disk, DurableFile, ReadableFile } from '../../src/base/index.ts';
+import { fault, type Disk, type DurableFile, type Lock } from '../../src/base/index.ts';
+import { type ReadableFile, sleep } from '../../src/base/index.ts';
 
 /** Chance, as a function from 0 to 1 exclusive. */
 export type Random = () => number;
@@ -16,21 +17,44 @@ export function seeded(seed: number): Random {
 }
 
 const sectorBytes = 512;
+const lockRetryMs = 20;
+let files = 0;
 
 type Change =
   | { readonly kind: 'write'; readonly bytes: Buffer; readonly at: number }
   | { readonly kind: 'cut'; readonly size: number };
 
+/** The process that does something. */
+type Owner = object | undefined;
+
 type File = {
+  readonly id: number;
   /** What is on the medium. */
   durable: Buffer;
   /** What programs see besides: the page cache, in order. */
   unsynced: readonly Change[];
   /** The last of these have not returned yet. */
-  inFlight: readonly Change[];
+  inFlight: readonly { readonly change: Change; readonly owner: Owner }[];
 };
 
 export type Fault = 'EIO' | 'ENOSPC';
+
+/** What a disk is part of. */
+export type Machine = {
+  /** Who does what is done now. */
+  readonly owner: () => Owner;
+  /** Takes the time of an operation. */
+  readonly pass: () => Promise<void>;
+};
+
+/** A machine with one process, where an operation takes some turns. */
+function bare(random: Random): Machine {
+  const pass = async () => {
+    const turns = 1 + Math.floor(random() * 3);
+    for (let turn = 0; turn < turns; turn += 1) await new Promise(setImmediate);
+  };
+  return { owner: () => undefined, pass };
+}
 
 /**
  * A disk in memory that does what real ones may do.
@@ -39,12 +63,15 @@ export type Fault = 'EIO' | 'ENOSPC';
  *  - A name is on the medium after its folder was synced, or by luck.
  *  - After a kill of the process everything is in the page cache, and a write that was under way
  *    is there up to some byte.
- *  - `failNext` makes an operation fail; a write without room leaves a part of itself.
+ *  - `failNext` makes an operation fail; a write without room leaves a part of itself. While it is
+ *    full, all do that need room.
  */
 export class SimDisk implements Disk {
   readonly #random: Random;
+  readonly #machine: Machine;
   readonly #cachedNames: Map<string, File>;
   readonly #durableNames: Map<string, File>;
+  readonly #locks = new Map<string, Owner>();
   #isDead = false;
   #fault: { left: number; readonly fault: Fault } | undefined;
   /** Operations so far that a fault can hit. */
@@ -52,13 +79,18 @@ export class SimDisk implements Disk {
   /** The machine stops at this operation: it and those after it never return. */
   stopAt = Number.POSITIVE_INFINITY;
   freeBytes = 1e12;
+  isFull = false;
+  /** Faults that struck. */
+  readonly struck = { EIO: 0, ENOSPC: 0 };
 
   constructor(
     random: Random,
+    machine = bare(random),
     cachedNames: ReadonlyMap<string, File> = new Map(),
     durableNames: ReadonlyMap<string, File> = new Map(),
   ) {
     this.#random = random;
+    this.#machine = machine;
     this.#cachedNames = new Map(cachedNames);
     this.#durableNames = new Map(durableNames);
   }
@@ -91,10 +123,29 @@ export class SimDisk implements Disk {
     const all = (names: ReadonlyMap<string, File>) =>
       new Map([...names].map(([name, file]): [string, File] => [name, survivor(file)]));
     if (kind === 'kill') {
-      return new SimDisk(this.#random, all(this.#cachedNames), all(this.#durableNames));
+      const [cachedNames, durableNames] = [all(this.#cachedNames), all(this.#durableNames)];
+      return new SimDisk(this.#random, this.#machine, cachedNames, durableNames);
     }
     const names = all(this.#namesAfterPowerCut());
-    return new SimDisk(this.#random, names, names);
+    return new SimDisk(this.#random, this.#machine, names, names);
+  }
+
+  /** One of the machine's processes dies. */
+  kill(owner: object): void {
+    for (const file of new Set([...this.#cachedNames.values(), ...this.#durableNames.values()])) {
+      const { unsynced, inFlight } = this.#afterKill(file, owner);
+      Object.assign(file, { unsynced, inFlight });
+    }
+    for (const [path, holder] of this.#locks) if (holder === owner) this.#locks.delete(path);
+  }
+
+  /** A bit of what is on the medium turns. @returns whether there was one */
+  rot(path: string, at: number): boolean {
+    const file = this.#file(path);
+    if (at >= file.durable.length) return false;
+    file.durable = Buffer.from(file.durable);
+    file.durable[at] = (file.durable[at] ?? 0) ^ (1 << Math.floor(this.#random() * 8));
+    return true;
   }
 
   /** A file's bytes as programs see them, for tests that damage them. */
@@ -137,18 +188,21 @@ export class SimDisk implements Disk {
         bytes = applied(bytes, { kind: 'write', bytes: sector, at: change.at + from });
       }
     }
-    return { durable: bytes, unsynced: [], inFlight: [] };
+    return { id: file.id, durable: bytes, unsynced: [], inFlight: [] };
   }
 
   /** Nothing is lost but the rest of a write that was under way; nothing more is synced. */
-  #afterKill(file: File): File {
+  #afterKill(file: File, killed?: object): File {
+    const isKilled = (owner: Owner) => killed === undefined || owner === killed;
+    const inFlight = file.inFlight.filter(({ owner }) => !isKilled(owner));
+    const cut = file.inFlight.filter(({ owner }) => isKilled(owner)).map(({ change }) => change);
     const unsynced = file.unsynced.flatMap((change): Change[] => {
-      if (!file.inFlight.includes(change)) return [change];
+      if (!cut.includes(change)) return [change];
       if (change.kind === 'cut') return this.#random() < 0.5 ? [change] : [];
       const length = Math.floor(this.#random() * (change.bytes.length + 1));
       return [{ ...change, bytes: change.bytes.subarray(0, length) }];
     });
-    return { durable: file.durable, unsynced, inFlight: [] };
+    return { id: file.id, durable: file.durable, unsynced, inFlight };
   }
 
   #file(path: string): File {
@@ -158,21 +212,22 @@ export class SimDisk implements Disk {
   }
 
   /** Time passes, and a fault may strike. */
-  async #operate(): Promise<Fault | undefined> {
+  async #operate(needsRoom = false): Promise<Fault | undefined> {
     this.operations += 1;
     if (this.operations >= this.stopAt) this.#isDead = true;
     const fault = this.#fault;
     const strikes = fault !== undefined && fault.left === 0;
     if (fault) fault.left -= 1;
     if (strikes) this.#fault = undefined;
-    const turns = 1 + Math.floor(this.#random() * 3);
-    for (let turn = 0; turn < turns; turn += 1) await new Promise(setImmediate);
+    await this.#machine.pass();
     if (this.#isDead) await new Promise(() => undefined);
-    return strikes ? fault.fault : undefined;
+    const struck = strikes ? fault.fault : this.isFull && needsRoom ? 'ENOSPC' : undefined;
+    if (struck) this.struck[struck] += 1;
+    return struck;
   }
 
-  async #mustOperate(what: string): Promise<void> {
-    const fault = await this.#operate();
+  async #mustOperate(what: string, needsRoom = false): Promise<void> {
+    const fault = await this.#operate(needsRoom);
     if (fault) throw Object.assign(new Error(`${fault}: ${what}`), { code: fault });
   }
 
@@ -181,11 +236,12 @@ export class SimDisk implements Disk {
   }
 
   async create(path: string): Promise<DurableFile> {
-    await this.#mustOperate('create');
+    await this.#mustOperate('create', true);
     if (this.#cachedNames.has(path)) {
       throw Object.assign(new Error(`EEXIST: ${path}`), { code: 'EEXIST' });
     }
-    const file: File = { durable: Buffer.alloc(0), unsynced: [], inFlight: [] };
+    files += 1;
+    const file: File = { id: files, durable: Buffer.alloc(0), unsynced: [], inFlight: [] };
     this.#cachedNames.set(path, file);
     return this.#durableFile(file);
   }
@@ -249,6 +305,22 @@ export class SimDisk implements Disk {
     Object.assign(file, { durable: cached(file), unsynced: [], inFlight: [] });
   }
 
+  async version(path: string): Promise<string | undefined> {
+    await this.#mustOperate('stat');
+    const file = this.#cachedNames.get(path);
+    return file && `${file.id} ${cached(file).length}`;
+  }
+
+  async lock(path: string, holder: () => string, waitMs: number): Promise<Lock> {
+    const owner = this.#machine.owner();
+    for (let waitedMs = 0; this.#locks.has(path); waitedMs += lockRetryMs) {
+      if (waitedMs >= waitMs) throw fault('LOCKED', { seen: path, holder: holder() });
+      await sleep(lockRetryMs);
+    }
+    this.#locks.set(path, owner);
+    return { release: () => void this.#locks.delete(path) };
+  }
+
   room(): Promise<{ freeBytes: number; diskBytes: number }> {
     return Promise.resolve({ freeBytes: this.freeBytes, diskBytes: 1e12 });
   }
@@ -257,8 +329,8 @@ export class SimDisk implements Disk {
     return {
       write: async (bytes, position) => {
         const change = { kind: 'write', bytes: Buffer.from(bytes), at: position } as const;
-        begin(file, change);
-        const fault = await this.#operate();
+        this.#begin(file, change);
+        const fault = await this.#operate(true);
         if (fault) {
           // A part of it stays.
           const part = change.bytes.subarray(0, Math.floor(this.#random() * (bytes.length + 1)));
@@ -269,7 +341,7 @@ export class SimDisk implements Disk {
       },
       truncate: async (size) => {
         const change = { kind: 'cut', size } as const;
-        begin(file, change);
+        this.#begin(file, change);
         await this.#mustOperate('truncate');
         // Its sync takes along what an earlier process left in the page cache.
         Object.assign(file, { durable: cached(file), unsynced: [], inFlight: [] });
@@ -277,18 +349,18 @@ export class SimDisk implements Disk {
       close: () => Promise.resolve(),
     };
   }
-}
 
-function begin(file: File, change: Change): void {
-  file.unsynced = [...file.unsynced, change];
-  file.inFlight = [...file.inFlight, change];
+  #begin(file: File, change: Change): void {
+    file.unsynced = [...file.unsynced, change];
+    file.inFlight = [...file.inFlight, { change, owner: this.#machine.owner() }];
+  }
 }
 
 /** The change has returned: what came of it is on the medium. */
 function end(file: File, change: Change, outcome: Change): void {
   file.durable = applied(file.durable, outcome);
   file.unsynced = file.unsynced.filter((other) => other !== change);
-  file.inFlight = file.inFlight.filter((other) => other !== change);
+  file.inFlight = file.inFlight.filter((other) => other.change !== change);
 }
 
 function cached(file: File): Buffer {

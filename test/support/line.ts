@@ -156,7 +156,7 @@ export async function openLoader(
     rawDays,
     store,
     readers,
-    keys: new KeyRing(data, logger),
+    keys: new KeyRing(nodeDisk, data, logger),
     clock: systemClock,
     logger,
     metrics: new Metrics('test'),
