@@ -73,7 +73,7 @@ export class SimDisk implements Disk {
   readonly #durableNames: Map<string, File>;
   readonly #locks = new Map<string, Owner>();
   #isDead = false;
-  #fault: { left: number; readonly fault: Fault } | undefined;
+  #fault: { left: number; readonly code: Fault } | undefined;
   /** Operations so far that a fault can hit. */
   operations = 0;
   /** The machine stops at this operation: it and those after it never return. */
@@ -105,8 +105,8 @@ export class SimDisk implements Disk {
   }
 
   /** Lets the operation after `skip` others fail. */
-  failNext(fault: Fault, skip = 0): void {
-    this.#fault = { left: skip, fault };
+  failNext(code: Fault, skip = 0): void {
+    this.#fault = { left: skip, code };
   }
 
   /** The state after a crash, as a new disk; nothing on this one ever returns again. */
@@ -215,20 +215,20 @@ export class SimDisk implements Disk {
   async #operate(needsRoom = false): Promise<Fault | undefined> {
     this.operations += 1;
     if (this.operations >= this.stopAt) this.#isDead = true;
-    const fault = this.#fault;
-    const strikes = fault !== undefined && fault.left === 0;
-    if (fault) fault.left -= 1;
+    const next = this.#fault;
+    const strikes = next !== undefined && next.left === 0;
+    if (next) next.left -= 1;
     if (strikes) this.#fault = undefined;
     await this.#machine.pass();
     if (this.#isDead) await new Promise(() => undefined);
-    const struck = strikes ? fault.fault : this.isFull && needsRoom ? 'ENOSPC' : undefined;
+    const struck = strikes ? next.code : this.isFull && needsRoom ? 'ENOSPC' : undefined;
     if (struck) this.struck[struck] += 1;
     return struck;
   }
 
   async #mustOperate(what: string, needsRoom = false): Promise<void> {
-    const fault = await this.#operate(needsRoom);
-    if (fault) throw Object.assign(new Error(`${fault}: ${what}`), { code: fault });
+    const code = await this.#operate(needsRoom);
+    if (code) throw Object.assign(new Error(`${code}: ${what}`), { code });
   }
 
   async makeDirectory(): Promise<void> {
@@ -330,12 +330,12 @@ export class SimDisk implements Disk {
       write: async (bytes, position) => {
         const change = { kind: 'write', bytes: Buffer.from(bytes), at: position } as const;
         this.#begin(file, change);
-        const fault = await this.#operate(true);
-        if (fault) {
+        const code = await this.#operate(true);
+        if (code) {
           // A part of it stays.
           const part = change.bytes.subarray(0, Math.floor(this.#random() * (bytes.length + 1)));
           end(file, change, { ...change, bytes: part });
-          throw Object.assign(new Error(`${fault}: write`), { code: fault });
+          throw Object.assign(new Error(`${code}: write`), { code });
         }
         end(file, change, change);
       },
