@@ -1,15 +1,14 @@
 import { Admin } from './admin/index.ts';
 import { pages } from './api/index.ts';
-import { createLogger, type Disk, limits, type Mark, messageOf, Metrics } from './base/index.ts';
-import { nodeDisk, randomIds, systemClock } from './base/index.ts';
+import { limits, type Mark, Metrics } from './base/index.ts';
 import { type Config, type RoomsConfig, version } from './config.ts';
 import { Edge } from './edge/index.ts';
 import { KeyRing } from './keys/index.ts';
 import { Loader } from './loader/index.ts';
 import { LogReader, openShard, shardDirectory, shardsIn } from './log/index.ts';
 import { Queries } from './query/index.ts';
-import { openStore, type Store } from './store/index.ts';
 import { ChildLink, type EdgeReport } from './supervise/index.ts';
+import { type Tools, toolsOf } from './tools.ts';
 
 /*
  * How the rooms are put together. A server is a supervisor (`cli/serve.ts`) over processes of two
@@ -116,30 +115,3 @@ export async function openRooms(config: RoomsConfig, tools: Tools = toolsOf(conf
 }
 
 export type Rooms = Awaited<ReturnType<typeof openRooms>>;
-
-/** What the rooms of one process share; what is a seam of it can be another's. */
-export type Tools = Omit<ReturnType<typeof toolsOf>, 'disk' | 'openStore'> & {
-  readonly disk: Disk;
-  readonly segmentBytes?: number;
-  readonly openStore: (directory: string, config: RoomsConfig) => Promise<Store>;
-};
-
-function toolsOf(config: RoomsConfig, process: string) {
-  const logger = createLogger(config.logLevel, process);
-  return {
-    dataDirectory: config.data,
-    reserveBytes: config.diskReserve,
-    disk: nodeDisk,
-    clock: systemClock,
-    ids: randomIds,
-    logger,
-    metrics: new Metrics(process),
-    openStore,
-    /** Ends the process: its supervisor starts it anew, and recovery tells what is on disk. */
-    onFatal: (error: unknown) => {
-      logger.error({ error: messageOf(error) }, 'this process must start anew');
-      // An exit would wait for threads of the pool, and a query may keep one.
-      globalThis.process.kill(globalThis.process.pid, 'SIGKILL');
-    },
-  };
-}

@@ -40,7 +40,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'admin',
     'supervise',
     'config.ts',
+    'tools.ts',
   ],
+  'tools.ts': ['base', 'store', 'config.ts'],
   'main.ts': ['app.ts', 'cli'],
 };
 
