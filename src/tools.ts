@@ -6,6 +6,7 @@ import { openStore, type Store } from './store/index.ts';
 /** What the rooms of one process share; what is a seam of it can be another's. */
 export type Tools = Omit<ReturnType<typeof toolsOf>, 'disk' | 'openStore'> & {
   readonly disk: Disk;
+  /** A segment of the log is sealed once it is this long; the default depends on the disk. */
   readonly segmentBytes?: number;
   readonly openStore: (directory: string, config: RoomsConfig) => Promise<Store>;
 };

@@ -1,6 +1,6 @@
 import { join, relative } from 'node:path';
 import { stat } from 'node:fs/promises';
-import { fault, messageOf, MillraceError, nodeDisk, randomIds } from '../base/index.ts';
+import { fault, isMissing, messageOf, MillraceError, nodeDisk, randomIds } from '../base/index.ts';
 import { type ReadableFile, systemClock, type Task } from '../base/index.ts';
 import type { Loader } from '../loader/index.ts';
 import { segmentsOf, shardDirectory } from '../log/index.ts';
@@ -149,7 +149,7 @@ class Backup {
     try {
       from = await nodeDisk.openRead(join(this.#source.dataDirectory, path));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      if (isMissing(error)) return [];
       throw error;
     }
     this.#releases.push(() => from.close());

@@ -1,6 +1,6 @@
 import { rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { DirectoryLock, fault, isFault, nodeDisk, reserveBytes } from '../base/index.ts';
+import { DirectoryLock, fault, isFault, isMissing, nodeDisk, reserveBytes } from '../base/index.ts';
 import type { ReadableFile } from '../base/index.ts';
 import { copyOf, type Count, hashOf, isLinked, isSame, withFile } from './copy.ts';
 import { findManifest, isId, type Kept, type Manifest, manifestName } from './manifest.ts';
@@ -137,7 +137,7 @@ export class Folder {
       this.#added.push(file);
       return file;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      if (!isMissing(error)) throw error;
       if (source.kind === 'raw') return undefined;
       throw fault('BACKUP_FAILED', { seen: `the data lack ${source.path}` }, error);
     }

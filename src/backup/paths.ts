@@ -1,12 +1,13 @@
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
+import { isMissing } from '../base/index.ts';
 
 /** A path without symbolic links; its end need not be there yet. */
 export async function truePath(path: string): Promise<string> {
   try {
     return await realpath(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error;
+    if (!isMissing(error) || dirname(path) === path) throw error;
     return join(await truePath(dirname(path)), basename(path));
   }
 }
@@ -38,7 +39,7 @@ export async function entriesOf(directory: string) {
   try {
     return await readdir(directory, { withFileTypes: true });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if (isMissing(error)) return [];
     throw error;
   }
 }

@@ -18,7 +18,7 @@ export type EdgeOptions = Omit<ReceiverParts, 'policy' | 'proxies' | 'settings'>
   readonly disk: Disk;
   readonly dataDirectory: string;
   readonly host: string;
-  /** Undefined: connections come by `connect` alone. */
+  /** Undefined: there is no door, nor one with TLS; connections come by `connect`. */
   readonly port: number | undefined;
   /** The door with TLS, beside the plain one. */
   readonly tls: TlsOptions | undefined;
@@ -55,7 +55,7 @@ export class Edge {
     this.#http2 = this.#openHttp2();
   }
 
-  /** Listens. @throws what the system says, for example EADDRINUSE; BAD_SETTING */
+  /** Listens, if it has a port. @throws what the system says, such as EADDRINUSE; BAD_SETTING */
   static async open(options: EdgeOptions): Promise<Edge> {
     const { disk, dataDirectory, host, port, strict, tls, logger } = options;
     const sharesPort = options.edges > 1;
@@ -70,7 +70,7 @@ export class Edge {
     return edge;
   }
 
-  /** Takes a connection that was made otherwise: HTTP/1.1. */
+  /** Takes a connection that did not come by a door, and speaks HTTP/1.1. */
   connect(connection: Duplex): void {
     this.#http1.emit('connection', connection);
   }

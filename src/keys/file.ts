@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { DirectoryLock, fault, messageOf, writeFileAtomic } from '../base/index.ts';
+import { DirectoryLock, fault, isMissing, messageOf, writeFileAtomic } from '../base/index.ts';
 import { fileSchema, type KeyEntry } from './entry.ts';
 
 const lockWaitMs = 5_000;
@@ -17,7 +17,7 @@ export async function listKeys(dataDirectory: string): Promise<readonly KeyEntry
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if (isMissing(error)) return [];
     throw error;
   }
   return parseKeys(path, text);

@@ -6,7 +6,7 @@
  *  2. The file is replaced as a whole; a reader sees the old or the new text.
  *  3. A file with two entries for one key or one id, or with an unknown member, is a bad one.
  *  4. `KeyRing.refresh` sees every change that was made before it was called. A file that cannot
- *     be read leaves the last good one in force and says so.
+ *     be read leaves the last good one in force, says so, and is read again.
  *
  * Limits: `keysMax`, `nameLengthMin`, `nameLengthMax`.
  */

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createLogger, nodeDisk, randomIds } from '../base/index.ts';
+import { createLogger, type Disk, nodeDisk, randomIds } from '../base/index.ts';
 import { fingerprintOf } from '../event/index.ts';
 import {
   changeKey,
@@ -85,6 +85,28 @@ describe('keys', () => {
     expect(ring.find(entry.fingerprint)).toEqual(entry);
     const late = new KeyRing(nodeDisk, data, logger);
     await expect(late.refresh()).rejects.toMatchObject({ code: 'BAD_KEYS_FILE' });
+  });
+
+  test('a read that failed is tried again, although the file is the same', async () => {
+    let failures = 1;
+    const disk: Disk = {
+      ...nodeDisk,
+      openRead: (path) => {
+        failures -= 1;
+        const failed = Object.assign(new Error('EMFILE'), { code: 'EMFILE' });
+        return failures === 0 ? Promise.reject(failed) : nodeDisk.openRead(path);
+      },
+    };
+    const { entry: first } = await create('shop');
+    const ring = new KeyRing(disk, data, logger);
+    await expect(ring.refresh()).rejects.toMatchObject({ code: 'BAD_KEYS_FILE' });
+    await ring.refresh();
+    const { entry: second } = await create('shop');
+    failures = 1;
+    await ring.refresh();
+    expect(ring.all()).toEqual([first]);
+    await ring.refresh();
+    expect(ring.all()).toEqual([first, second]);
   });
 
   test('a bad file at the start is a fault, not a server without keys', async () => {

@@ -33,13 +33,15 @@ export class KeyRing {
   async refresh(): Promise<void> {
     let seen = 'unreadable';
     try {
-      seen = (await this.#look(() => this.#disk.version(this.#path))) ?? 'gone';
-      if (seen === 'gone' && this.#keys === undefined) return;
-      if (this.#seen === seen) return;
-      const bytes = await this.#look(async () => {
-        return seen === 'gone' ? '' : await readWhole(this.#disk, this.#path);
+      const found = (await this.#look(() => this.#disk.version(this.#path))) ?? 'gone';
+      if (found === 'gone' && this.#keys === undefined) return;
+      if (this.#seen === found) return;
+      const text = await this.#look(async () => {
+        return found === 'gone' ? '' : String(await readWhole(this.#disk, this.#path));
       });
-      const keys = parseKeys(this.#path, String(bytes));
+      // Only what was read is not looked at again: the next read may succeed.
+      seen = found;
+      const keys = parseKeys(this.#path, text);
       if (!isDeepStrictEqual(keys, this.#all)) this.#version += 1;
       this.#all = keys;
       this.#keys = new Map(keys.map((key) => [key.fingerprint, key]));

@@ -70,7 +70,6 @@ export class Loader {
   #running: Promise<void> = Promise.resolve();
   #showing: Promise<void> = Promise.resolve();
   #isClosing = false;
-  /** Who needs segments that are loaded. */
 
   private constructor(options: LoaderOptions) {
     this.#options = options;

@@ -3,6 +3,7 @@ import {
   type Disk,
   fault,
   isFault,
+  isMissing,
   isNoRoom,
   limits,
   type Logger,
@@ -160,7 +161,7 @@ export class RawKeeper {
   async #open(): Promise<void> {
     const { disk, dataDirectory, rawDays, shards, logger } = this.#parts;
     const names = await disk.list(rawDirectory(dataDirectory)).catch((error: unknown) => {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      if (isMissing(error)) return undefined;
       throw error;
     });
     const isOn = rawDays === undefined ? names !== undefined : rawDays > 0;

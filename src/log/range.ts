@@ -1,4 +1,4 @@
-import { assert, isFault, limits } from '../base/index.ts';
+import { assert, isFault, isMissing, limits } from '../base/index.ts';
 import { headerBytes, noRecords, scan } from './format.ts';
 import type { RawShard } from './raw.ts';
 import { type Damage, LogReader, type ReadBatch } from './reader.ts';
@@ -137,5 +137,5 @@ function lostBetween(from: number, to: number): readonly Damage[] {
 
 /** Whether a segment is not where it was. */
 function isGone(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code === 'ENOENT' || isFault(error, 'LOG_DAMAGED');
+  return isMissing(error) || isFault(error, 'LOG_DAMAGED');
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { assert, type Disk, type ReadableFile, readWhole } from '../base/index.ts';
+import { assert, type Disk, isMissing, type ReadableFile, readWhole } from '../base/index.ts';
 import { decodeHeader, encodeFrame, type Found } from './format.ts';
 import { headerBytes, scan, type SegmentHeader } from './format.ts';
 import { segmentPath, shardDirectory } from './segments.ts';
@@ -200,7 +200,7 @@ export class RawShard {
 
   async #list(): Promise<void> {
     const names = await this.disk.list(this.#directory).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return undefined;
+      if (isMissing(error)) return undefined;
       throw error;
     });
     if (!names) return;

@@ -1,4 +1,4 @@
-import { assert, type Disk, fault, limits, type ReadableFile } from '../base/index.ts';
+import { assert, type Disk, fault, isMissing, limits, type ReadableFile } from '../base/index.ts';
 import { decodeHeader, type Gap, headerBytes, noRecords, type Records, scan } from './format.ts';
 import type { SegmentHeader } from './format.ts';
 import { listSegments, segmentPath } from './segments.ts';
@@ -196,7 +196,7 @@ export class LogReader {
     try {
       return await this.#disk.openRead(segmentPath(this.#directory, base));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      if (isMissing(error)) return undefined;
       throw error;
     }
   }

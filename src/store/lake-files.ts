@@ -1,6 +1,6 @@
 import { readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { assert, fault, limits, messageOf, nodeDisk, randomIds } from '../base/index.ts';
+import { assert, fault, isMissing, limits, messageOf, nodeDisk, randomIds } from '../base/index.ts';
 import { vectorRows } from './chores.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
 import type { LakeFile } from './lake-types.ts';
@@ -129,7 +129,7 @@ async function removeIfThere(path: string): Promise<void> {
   try {
     await nodeDisk.remove(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    if (!isMissing(error)) throw error;
   }
 }
 

@@ -18,6 +18,7 @@ export function seeded(seed: number): Random {
 
 const sectorBytes = 512;
 const lockRetryMs = 20;
+const never = new Promise<never>(() => undefined);
 let files = 0;
 
 type Change =
@@ -63,8 +64,7 @@ function bare(random: Random): Machine {
  *  - A name is on the medium after its folder was synced, or by luck.
  *  - After a kill of the process everything is in the page cache, and a write that was under way
  *    is there up to some byte.
- *  - `failNext` makes an operation fail; a write without room leaves a part of itself. While it is
- *    full, all do that need room.
+ *  - `failNext` makes an operation fail; a write without room leaves a part of itself.
  */
 export class SimDisk implements Disk {
   readonly #random: Random;
@@ -72,6 +72,7 @@ export class SimDisk implements Disk {
   readonly #cachedNames: Map<string, File>;
   readonly #durableNames: Map<string, File>;
   readonly #locks = new Map<string, Owner>();
+  readonly #killed = new Set<Owner>();
   #isDead = false;
   #fault: { left: number; readonly code: Fault } | undefined;
   /** Operations so far that a fault can hit. */
@@ -79,9 +80,6 @@ export class SimDisk implements Disk {
   /** The machine stops at this operation: it and those after it never return. */
   stopAt = Number.POSITIVE_INFINITY;
   freeBytes = 1e12;
-  isFull = false;
-  /** Faults that struck. */
-  readonly struck = { EIO: 0, ENOSPC: 0 };
 
   constructor(
     random: Random,
@@ -130,22 +128,14 @@ export class SimDisk implements Disk {
     return new SimDisk(this.#random, this.#machine, names, names);
   }
 
-  /** One of the machine's processes dies. */
+  /** One of the machine's processes dies: nothing of it ever returns again. */
   kill(owner: object): void {
+    this.#killed.add(owner);
     for (const file of new Set([...this.#cachedNames.values(), ...this.#durableNames.values()])) {
       const { unsynced, inFlight } = this.#afterKill(file, owner);
       Object.assign(file, { unsynced, inFlight });
     }
     for (const [path, holder] of this.#locks) if (holder === owner) this.#locks.delete(path);
-  }
-
-  /** A bit of what is on the medium turns. @returns whether there was one */
-  rot(path: string, at: number): boolean {
-    const file = this.#file(path);
-    if (at >= file.durable.length) return false;
-    file.durable = Buffer.from(file.durable);
-    file.durable[at] = (file.durable[at] ?? 0) ^ (1 << Math.floor(this.#random() * 8));
-    return true;
   }
 
   /** A file's bytes as programs see them, for tests that damage them. */
@@ -212,7 +202,8 @@ export class SimDisk implements Disk {
   }
 
   /** Time passes, and a fault may strike. */
-  async #operate(needsRoom = false): Promise<Fault | undefined> {
+  async #operate(): Promise<Fault | undefined> {
+    const owner = this.#machine.owner();
     this.operations += 1;
     if (this.operations >= this.stopAt) this.#isDead = true;
     const next = this.#fault;
@@ -220,14 +211,12 @@ export class SimDisk implements Disk {
     if (next) next.left -= 1;
     if (strikes) this.#fault = undefined;
     await this.#machine.pass();
-    if (this.#isDead) await new Promise(() => undefined);
-    const struck = strikes ? next.code : this.isFull && needsRoom ? 'ENOSPC' : undefined;
-    if (struck) this.struck[struck] += 1;
-    return struck;
+    if (this.#isDead || this.#killed.has(owner)) await never;
+    return strikes ? next.code : undefined;
   }
 
-  async #mustOperate(what: string, needsRoom = false): Promise<void> {
-    const code = await this.#operate(needsRoom);
+  async #mustOperate(what: string): Promise<void> {
+    const code = await this.#operate();
     if (code) throw Object.assign(new Error(`${code}: ${what}`), { code });
   }
 
@@ -236,7 +225,7 @@ export class SimDisk implements Disk {
   }
 
   async create(path: string): Promise<DurableFile> {
-    await this.#mustOperate('create', true);
+    await this.#mustOperate('create');
     if (this.#cachedNames.has(path)) {
       throw Object.assign(new Error(`EEXIST: ${path}`), { code: 'EEXIST' });
     }
@@ -329,8 +318,8 @@ export class SimDisk implements Disk {
     return {
       write: async (bytes, position) => {
         const change = { kind: 'write', bytes: Buffer.from(bytes), at: position } as const;
-        this.#begin(file, change);
-        const code = await this.#operate(true);
+        await this.#begin(file, change);
+        const code = await this.#operate();
         if (code) {
           // A part of it stays.
           const part = change.bytes.subarray(0, Math.floor(this.#random() * (bytes.length + 1)));
@@ -341,7 +330,7 @@ export class SimDisk implements Disk {
       },
       truncate: async (size) => {
         const change = { kind: 'cut', size } as const;
-        this.#begin(file, change);
+        await this.#begin(file, change);
         await this.#mustOperate('truncate');
         // Its sync takes along what an earlier process left in the page cache.
         Object.assign(file, { durable: cached(file), unsynced: [], inFlight: [] });
@@ -350,9 +339,11 @@ export class SimDisk implements Disk {
     };
   }
 
-  #begin(file: File, change: Change): void {
+  async #begin(file: File, change: Change): Promise<void> {
+    const owner = this.#machine.owner();
+    if (this.#killed.has(owner)) await never;
     file.unsynced = [...file.unsynced, change];
-    file.inFlight = [...file.inFlight, { change, owner: this.#machine.owner() }];
+    file.inFlight = [...file.inFlight, { change, owner }];
   }
 }
 
