@@ -1,4 +1,3 @@
-import { Admin } from './admin/index.ts';
 import { pages } from './api/index.ts';
 import { limits, type Mark, Metrics } from './base/index.ts';
 import { type Config, type RoomsConfig, version } from './config.ts';
@@ -7,50 +6,30 @@ import { KeyRing } from './keys/index.ts';
 import { Loader } from './loader/index.ts';
 import { LogReader, openShard, shardDirectory, shardsIn } from './log/index.ts';
 import { Queries } from './query/index.ts';
-import { ChildLink, type EdgeReport } from './supervise/index.ts';
+import type { ChildLink } from './supervise/index.ts';
 import { type Tools, toolsOf } from './tools.ts';
 
 /*
  * How the rooms are put together. A server is a supervisor (`cli/serve.ts`) over processes of two
- * kinds: edges, each with its shard of the log, and one store. Each function here opens rooms in
- * the order in which an event passes through them, and closes them in the same order.
+ * kinds (`child.ts`): edges, each with its shard of the log, and one store. Each function here
+ * opens rooms in the order in which an event passes through them, and closes them in the same
+ * order.
  */
 
-/** Runs what the supervisor wants this process to be, until it is drained. */
-export async function runChild(): Promise<void> {
-  const link = await ChildLink.open<Config>();
-  try {
-    if (link.role.kind === 'edge') await runEdge(link, link.config, link.role.shard);
-    else await runStore(link, link.config);
-    process.exit(0);
-  } catch (error) {
-    link.fail(error);
-  }
-}
-
-async function runEdge(link: ChildLink<Config>, config: Config, shard: number): Promise<void> {
-  const tools = toolsOf(config, `edge-${shard}`);
-  const { log, close } = await openEdge(config, shard, link, tools);
-  link.onAsk(async (): Promise<EdgeReport> => {
-    const metrics = await tools.metrics.snapshot();
-    const { mark, lastSyncAtMs, hasRoom } = log;
-    return { shard, mark, lastSyncAtMs, hasRoom, metrics };
-  });
-  link.ready();
-
-  await link.drained;
-  await close();
-  await link.lastDurable(log.mark);
-}
+/** What a process is told to run with. Without a port it has no such door. */
+export type ChildConfig = Omit<Config, 'port' | 'adminPort'> & {
+  readonly port: number | undefined;
+  readonly adminPort: number | undefined;
+};
 
 /**
  * HTTP → log.
  * @param link hears how far the shard is on disk, and asks the store.
  */
 export async function openEdge(
-  config: Omit<Config, 'port'> & { readonly port: number | undefined },
+  config: ChildConfig,
   shard: number,
-  link: Pick<ChildLink<Config>, 'durable' | 'explain' | 'settle'>,
+  link: Pick<ChildLink<ChildConfig>, 'durable' | 'explain' | 'settle'>,
   tools: Tools,
 ) {
   const onGrown = (mark: Mark) => link.durable(mark);
@@ -70,21 +49,6 @@ export async function openEdge(
       await close();
     },
   };
-}
-
-/** Log → store, and SQL out of it. */
-async function runStore(link: ChildLink<Config>, config: Config): Promise<void> {
-  const tools = toolsOf(config, 'store');
-  const rooms = await openRooms(config, tools);
-  link.onQuestion((asked, shard) => rooms.loader.answer(asked, shard));
-  link.onDurable((shard, mark) => rooms.loader.durable(shard, mark));
-  const door = { ...config, port: config.adminPort, version: version(), askEdges: link.askEdges };
-  const admin = await Admin.open({ ...tools, ...door, ...rooms });
-  link.ready();
-
-  await link.drained;
-  await admin.close();
-  await rooms.close();
 }
 
 /**

@@ -1,6 +1,8 @@
+import type { Duplex } from 'node:stream';
 import { createLogger, type Disk, messageOf, Metrics, nodeDisk } from './base/index.ts';
 import { randomIds, systemClock } from './base/index.ts';
 import type { RoomsConfig } from './config.ts';
+import { standBack } from './supervise/index.ts';
 import { openStore, type Store } from './store/index.ts';
 
 /** What the rooms of one process share; what is a seam of it can be another's. */
@@ -8,6 +10,8 @@ export type Tools = Omit<ReturnType<typeof toolsOf>, 'disk' | 'openStore'> & {
   readonly disk: Disk;
   /** A segment of the log is sealed once it is this long; the default depends on the disk. */
   readonly segmentBytes?: number;
+  /** Is given each edge when it can take connections: those of an edge without a port. */
+  readonly onEdge?: (edge: { connect(connection: Duplex): void }) => void;
   readonly openStore: (directory: string, config: RoomsConfig) => Promise<Store>;
 };
 
@@ -23,6 +27,8 @@ export function toolsOf(config: RoomsConfig, process: string) {
     logger,
     metrics: new Metrics(process),
     openStore,
+    /** Queries and loading may take all that edges leave, and no more. */
+    standBack,
     /** Ends the process: its supervisor starts it anew, and recovery tells what is on disk. */
     onFatal: (error: unknown) => {
       logger.error({ error: messageOf(error) }, 'this process must start anew');

@@ -37,13 +37,13 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'loader',
     'store',
     'query',
-    'admin',
     'supervise',
     'config.ts',
     'tools.ts',
   ],
-  'tools.ts': ['base', 'store', 'config.ts'],
-  'main.ts': ['app.ts', 'cli'],
+  'child.ts': ['admin', 'supervise', 'app.ts', 'config.ts', 'tools.ts'],
+  'tools.ts': ['base', 'store', 'supervise', 'config.ts'],
+  'main.ts': ['child.ts', 'cli'],
 };
 
 /** The only file that may import a run-time dependency. */

@@ -13,6 +13,7 @@
  *
  * Limits: `restartMsMax`, `restartResetMs`, `drainTimeoutMs`.
  */
-export { ChildLink } from './link.ts';
+export { ChildLink, type ChildProcess } from './link.ts';
 export type { EdgeReport, Role } from './messages.ts';
-export { Supervisor } from './supervisor.ts';
+export { standBack } from './priority.ts';
+export { type Spawned, Supervisor } from './supervisor.ts';

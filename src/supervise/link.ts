@@ -1,14 +1,20 @@
 import { type Asked, assert, type Mark, messageOf, MillraceError } from '../base/index.ts';
 import type { EdgeReport, FromChild, Question, Role, ToChild } from './messages.ts';
-import { standBack } from './priority.ts';
 
 const durableEveryMs = 10;
 const questionTimeoutMs = 5_000;
+
+/** The process that a line belongs to: what of `process` is needed. */
+export type ChildProcess = Pick<
+  NodeJS.Process,
+  'on' | 'once' | 'send' | 'connected' | 'pid' | 'exit'
+>;
 
 /** A process's line to its supervisor. */
 export class ChildLink<Config> {
   readonly role: Role;
   readonly config: Config;
+  readonly #process: ChildProcess;
   #askId = 0;
   readonly #asked = new Map<number, (reports: readonly EdgeReport[]) => void>();
   readonly #questions = new Map<string, (value: unknown) => void>();
@@ -21,27 +27,27 @@ export class ChildLink<Config> {
   /** Resolves when the process is to drain, or its supervisor is gone. */
   readonly drained: Promise<void>;
 
-  private constructor(role: Role, config: Config) {
+  private constructor(child: ChildProcess, role: Role, config: Config) {
+    this.#process = child;
     this.role = role;
     this.config = config;
     this.drained = new Promise((resolve) => {
       this.#drain = resolve;
     });
-    process.on('message', (message: ToChild<Config>) => this.#receive(message));
-    process.once('disconnect', () => this.#drain());
+    child.on('message', (message) => this.#receive(message as ToChild<Config>));
+    child.once('disconnect', () => this.#drain());
     // A terminal signals the whole group, but the order of a drain is the supervisor's.
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) child.on(signal, () => {});
   }
 
   /** Waits for the supervisor's first message. */
-  static open<Config>(): Promise<ChildLink<Config>> {
-    assert(process.connected, 'this process has a supervisor');
+  static open<Config>(child: ChildProcess): Promise<ChildLink<Config>> {
+    assert(child.connected, 'this process has a supervisor');
     return new Promise((resolve) => {
-      process.once('message', (message: ToChild<Config>) => {
+      child.once('message', (first) => {
+        const message = first as ToChild<Config>;
         assert(message.type === 'start', 'the first message is the start');
-        // Queries and loading may take all that edges leave, and no more.
-        if (message.role.kind === 'store') standBack();
-        resolve(new ChildLink(message.role, message.config));
+        resolve(new ChildLink(child, message.role, message.config));
       });
     });
   }
@@ -55,7 +61,7 @@ export class ChildLink<Config> {
     const hint = error instanceof MillraceError ? error.hint : undefined;
     const message = error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
     const text = hint === undefined ? message : messageOf(error);
-    this.#send({ type: 'failed', message: text, hint }, () => process.exit(1));
+    this.#send({ type: 'failed', message: text, hint }, () => this.#process.exit(1));
   }
 
   /** From an edge: what is on disk has grown. Sent at most every few ms. */
@@ -116,7 +122,7 @@ export class ChildLink<Config> {
     const { shard } = this.role;
     this.#askId += 1;
     // An answer to an edge that has died is not for the one that took its place.
-    const id = `${process.pid}-${this.#askId}`;
+    const id = `${this.#process.pid}-${this.#askId}`;
     return new Promise((resolve) => {
       const timer = setTimeout(() => this.#told(id, undefined), timeoutMs);
       this.#questions.set(id, (value) => {
@@ -169,7 +175,7 @@ export class ChildLink<Config> {
 
   #send(message: FromChild, sent: () => void = () => undefined): void {
     // A line that is cut is no error here: 'disconnect' drains the process.
-    if (process.connected) process.send?.(message, undefined, undefined, () => sent());
+    if (this.#process.connected) this.#process.send?.(message, undefined, undefined, () => sent());
     else sent();
   }
 }

@@ -1,4 +1,4 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import { fork, type ChildProcess as NodeChild } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { limits, type Logger, type Mark, messageOf, sleep } from '../base/index.ts';
 import type { EdgeReport, FromChild, Role, ToChild } from './messages.ts';
@@ -25,9 +25,15 @@ export class StartError extends Error {
   }
 }
 
+/** A process as its supervisor has it: what of Node's is needed. */
+export type Spawned = Pick<
+  NodeChild,
+  'on' | 'once' | 'emit' | 'send' | 'kill' | 'connected' | 'pid'
+>;
+
 type Child = {
   readonly role: Role;
-  process: ChildProcess;
+  process: Spawned;
   startedAtMs: number;
   restartMs: number;
   isReady: boolean;
@@ -40,15 +46,17 @@ type Ask = { readonly reports: Map<number, EdgeReport>; readonly answer: () => v
 export class Supervisor<Config> {
   readonly #config: Config;
   readonly #logger: Logger;
+  readonly #fork: (role: Role) => Spawned;
   readonly #children: Child[] = [];
   readonly #durable = new Map<number, Mark>();
   readonly #asks = new Map<number, Ask>();
   #askId = 0;
   #isDraining = false;
 
-  private constructor(config: Config, logger: Logger) {
+  private constructor(config: Config, logger: Logger, spawn: (role: Role) => Spawned) {
     this.#config = config;
     this.#logger = logger;
+    this.#fork = spawn;
   }
 
   /** Resolves when every process can take traffic. @throws StartError */
@@ -56,8 +64,9 @@ export class Supervisor<Config> {
     config: Config,
     roles: readonly Role[],
     logger: Logger,
+    spawn = forkChild,
   ): Promise<Supervisor<Config>> {
-    const supervisor = new Supervisor(config, logger);
+    const supervisor = new Supervisor(config, logger, spawn);
     const started = roles.map((role) => supervisor.#start(role));
     try {
       await Promise.all(started);
@@ -100,11 +109,8 @@ export class Supervisor<Config> {
     });
   }
 
-  #spawn(role: Role): { readonly process: ChildProcess; readonly hasExited: Promise<unknown> } {
-    const child = fork(main, ['--child'], {
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-      env: { ...process.env, UV_THREADPOOL_SIZE: String(threads[role.kind]) },
-    });
+  #spawn(role: Role): { readonly process: Spawned; readonly hasExited: Promise<unknown> } {
+    const child = this.#fork(role);
     const error = new Promise((resolve) => child.once('error', resolve));
     const exit = new Promise((resolve) => child.once('exit', resolve));
     // Both: what it said last may still be in the pipe when it has exited.
@@ -213,6 +219,13 @@ export class Supervisor<Config> {
   #tell(child: Child, message: ToChild<Config>): void {
     if (child.process.connected) child.process.send(message, () => undefined);
   }
+}
+
+function forkChild(role: Role): Spawned {
+  return fork(main, ['--child'], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    env: { ...process.env, UV_THREADPOOL_SIZE: String(threads[role.kind]) },
+  });
 }
 
 function nameOf(role: Role): string {
