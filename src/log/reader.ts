@@ -21,6 +21,8 @@ type OpenSegment = {
 };
 
 const readBytes = 4 * 1024 * 1024;
+/** Buffers up to this length are not kept for the next read. */
+const littleBytes = 64 * 1024;
 
 /** The reading end of one shard, in another process than the writer. */
 export class LogReader {
@@ -99,7 +101,8 @@ export class LogReader {
     bytesMax: number,
   ): Promise<ReadBatch> {
     for (let want = Math.min(readBytes, bytesMax); ; want *= 2) {
-      const bytes = this.#buffer(want).subarray(0, Math.min(want, end - start));
+      const length = Math.min(want, end - start);
+      const bytes = this.#buffer(length).subarray(0, length);
       const count = await segment.file.read(bytes, start - segment.base);
       const atEnd = count < bytes.length || start + count === end;
       const found = scan(header, bytes.subarray(0, count), start, atEnd);
@@ -122,7 +125,7 @@ export class LogReader {
   }
 
   #buffer(bytes: number): Buffer {
-    if (bytes > readBytes) return Buffer.allocUnsafeSlow(bytes);
+    if (bytes <= littleBytes || bytes > readBytes) return Buffer.allocUnsafeSlow(bytes);
     return this.#spare.pop() ?? Buffer.allocUnsafeSlow(readBytes);
   }
 

@@ -1,4 +1,4 @@
-import { basename, dirname } from 'node:path';
+import { dirname } from 'node:path';
 import { fault, type Disk, type DurableFile, type Lock } from '../../src/base/index.ts';
 import { type ReadableFile, sleep } from '../../src/base/index.ts';
 
@@ -65,12 +65,14 @@ function bare(random: Random): Machine {
  *  - After a kill of the process everything is in the page cache, and a write that was under way
  *    is there up to some byte.
  *  - `failNext` makes an operation fail; a write without room leaves a part of itself.
+ *  - `lies` is what it must not do: a write returns and is in a cache.
  */
 export class SimDisk implements Disk {
   readonly #random: Random;
   readonly #machine: Machine;
   readonly #cachedNames: Map<string, File>;
   readonly #durableNames: Map<string, File>;
+  readonly #folders = new Set<string>();
   readonly #locks = new Map<string, Owner>();
   readonly #killed = new Set<Owner>();
   #isDead = false;
@@ -79,14 +81,21 @@ export class SimDisk implements Disk {
   operations = 0;
   /** The machine stops at this operation: it and those after it never return. */
   stopAt = Number.POSITIVE_INFINITY;
+  /** Faults that struck. */
+  readonly struck: Record<Fault, number>;
   freeBytes = 1e12;
+  /** Nothing more can be written. */
+  isFull = false;
+  lies = false;
 
   constructor(
     random: Random,
     machine = bare(random),
     cachedNames: ReadonlyMap<string, File> = new Map(),
     durableNames: ReadonlyMap<string, File> = new Map(),
+    struck = { EIO: 0, ENOSPC: 0 },
   ) {
+    this.struck = struck;
     this.#random = random;
     this.#machine = machine;
     this.#cachedNames = new Map(cachedNames);
@@ -107,6 +116,12 @@ export class SimDisk implements Disk {
     this.#fault = { left: skip, code };
   }
 
+  /** No fault is left to strike. */
+  heal(): void {
+    this.#fault = undefined;
+    this.isFull = false;
+  }
+
   /** The state after a crash, as a new disk; nothing on this one ever returns again. */
   crash(kind: 'power' | 'kill'): SimDisk {
     this.#isDead = true;
@@ -122,10 +137,10 @@ export class SimDisk implements Disk {
       new Map([...names].map(([name, file]): [string, File] => [name, survivor(file)]));
     if (kind === 'kill') {
       const [cachedNames, durableNames] = [all(this.#cachedNames), all(this.#durableNames)];
-      return new SimDisk(this.#random, this.#machine, cachedNames, durableNames);
+      return new SimDisk(this.#random, this.#machine, cachedNames, durableNames, this.struck);
     }
     const names = all(this.#namesAfterPowerCut());
-    return new SimDisk(this.#random, this.#machine, names, names);
+    return new SimDisk(this.#random, this.#machine, names, names, this.struck);
   }
 
   /** One of the machine's processes dies: nothing of it ever returns again. */
@@ -212,6 +227,7 @@ export class SimDisk implements Disk {
     if (strikes) this.#fault = undefined;
     await this.#machine.pass();
     if (this.#isDead || this.#killed.has(owner)) await never;
+    if (strikes) this.struck[next.code] += 1;
     return strikes ? next.code : undefined;
   }
 
@@ -220,12 +236,14 @@ export class SimDisk implements Disk {
     if (code) throw Object.assign(new Error(`${code}: ${what}`), { code });
   }
 
-  async makeDirectory(): Promise<void> {
+  async makeDirectory(path: string): Promise<void> {
     await this.#mustOperate('mkdir');
+    this.#folders.add(path);
   }
 
   async create(path: string): Promise<DurableFile> {
     await this.#mustOperate('create');
+    if (this.isFull) throw Object.assign(new Error(`ENOSPC: ${path}`), { code: 'ENOSPC' });
     if (this.#cachedNames.has(path)) {
       throw Object.assign(new Error(`EEXIST: ${path}`), { code: 'EEXIST' });
     }
@@ -261,9 +279,11 @@ export class SimDisk implements Disk {
 
   async list(path: string): Promise<readonly string[]> {
     await this.#mustOperate('list');
-    return [...this.#cachedNames.keys()]
-      .filter((name) => dirname(name) === path)
-      .map((name) => basename(name));
+    const prefix = `${path}/`;
+    // After a crash only those folders are there in which something is.
+    const all = [...this.#folders, ...this.#cachedNames.keys()];
+    const below = all.filter((name) => name.startsWith(prefix));
+    return [...new Set(below.map((name) => name.slice(prefix.length).replace(/\/.*/, '')))];
   }
 
   async rename(from: string, to: string): Promise<void> {
@@ -319,14 +339,15 @@ export class SimDisk implements Disk {
       write: async (bytes, position) => {
         const change = { kind: 'write', bytes: Buffer.from(bytes), at: position } as const;
         await this.#begin(file, change);
-        const code = await this.#operate();
+        const code = (await this.#operate()) ?? (this.isFull ? 'ENOSPC' : undefined);
         if (code) {
           // A part of it stays.
           const part = change.bytes.subarray(0, Math.floor(this.#random() * (bytes.length + 1)));
           end(file, change, { ...change, bytes: part });
           throw Object.assign(new Error(`${code}: write`), { code });
         }
-        end(file, change, change);
+        if (this.lies) file.inFlight = file.inFlight.filter((other) => other.change !== change);
+        else end(file, change, change);
       },
       truncate: async (size) => {
         const change = { kind: 'cut', size } as const;
