@@ -372,7 +372,9 @@ export class Batch {
     }
     for (const { account } of quarantine) tally.add(account, 'quarantined');
     for (const { account } of this.#released) tally.release(account);
-    const forgetBeforeMs = this.isLatest ? this.#oldestReceivedAtMs - limits.idsKeptMs : 0;
+    // Of what came without events there is no oldest one.
+    const isKnown = this.isLatest && this.#events > 0;
+    const forgetBeforeMs = isKnown ? this.#oldestReceivedAtMs - limits.idsKeptMs : 0;
     const { entries: ledger, skew } = tally;
     const released = this.#released;
     return { tables, quarantine, released, ledger, skew, cursors, forgetBeforeMs };

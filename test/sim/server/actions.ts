@@ -23,16 +23,18 @@ export type Action = { readonly ms: number } & (
   | { readonly kind: 'power'; readonly events: number }
   | { readonly kind: 'stop' }
   | { readonly kind: 'disk'; readonly code: 'EIO' | 'ENOSPC'; readonly skip: number }
+  /** All processes die, or the power fails, in the operation of the disk after so many others. */
+  | { readonly kind: 'halt'; readonly how: 'kill' | 'power'; readonly skip: number }
   | { readonly kind: 'full' | 'slow'; readonly forMs: number }
   | { readonly kind: 'rot'; readonly where: number }
-  | { readonly kind: 'store'; readonly code: StoreFault }
+  | { readonly kind: 'store'; readonly code: StoreFault; readonly skip: number }
   | { readonly kind: 'clock'; readonly stepMs: number }
   | { readonly kind: 'import' }
 );
 
 export type Kind = Action['kind'];
 
-const weights: Readonly<Record<Kind, number>> = {
+const weights: Readonly<Record<Exclude<Kind, 'halt'>, number>> = {
   send: 40,
   kill: 12,
   power: 6,
@@ -82,7 +84,12 @@ function actionBy(random: Random): Action {
     case 'rot':
       return { ms, kind, where: random() };
     case 'store':
-      return { ms, kind, code: oneOf(random, ['STORE_FAILED', 'STORE_NO_ROOM', 'STORE_INVALID']) };
+      return {
+        ms,
+        kind,
+        code: oneOf(random, ['STORE_FAILED', 'STORE_NO_ROOM', 'STORE_INVALID']),
+        skip: whole(random, 0, 5),
+      };
     case 'clock':
       return { ms, kind, stepMs: whole(random, -600_000, 600_000) };
     case 'import':
@@ -106,9 +113,9 @@ function postBy(random: Random): Post {
   };
 }
 
-function kindBy(random: Random): Kind {
+function kindBy(random: Random): keyof typeof weights {
   let left = random() * total;
-  for (const [kind, weight] of Object.entries(weights) as [Kind, number][]) {
+  for (const [kind, weight] of Object.entries(weights) as [keyof typeof weights, number][]) {
     left -= weight;
     if (left < 0) return kind;
   }

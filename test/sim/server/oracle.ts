@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Post } from './actions.ts';
 import type { Answer } from './clients.ts';
-import { type Medium, poison, type Row } from './store.ts';
+import type { Medium, Row } from './store.ts';
 
 /** An event as its sender knows it. */
 export type Sent = { readonly id: string; readonly text: string; readonly hasPoison: boolean };
@@ -130,16 +130,4 @@ function plain(value: unknown): string {
 
 function rowText(row: Row): string {
   return [...row].map(([name, value]) => `${name}=${String(value)}`).join(' ');
-}
-
-/** The text of an event. */
-export function eventText(
-  id: string,
-  size: number,
-  value: Post['value'],
-  isPoison: boolean,
-): string {
-  const values = { integer: size, text: `n${size}`, object: { deep: [size, null] } };
-  const pad = isPoison ? poison : '#'.repeat(size);
-  return JSON.stringify({ id, pad, value: values[value] });
 }

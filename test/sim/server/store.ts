@@ -45,14 +45,35 @@ export class Medium {
     dropped: 0,
   };
   commits = 0;
-  /** How the next commit fails. */
-  next: StoreFault | undefined;
+  #fault: { left: number; readonly code: StoreFault } | undefined;
+  /** Faults that struck. */
+  struck = 0;
   plant: StorePlant | undefined;
   /** Is told of what must never be. */
   readonly violate: (what: string) => void;
 
   constructor(violate: (what: string) => void) {
     this.violate = violate;
+  }
+
+  /** Lets the call after `skip` others fail. */
+  failNext(code: StoreFault, skip = 0): void {
+    this.#fault = { left: skip, code };
+  }
+
+  heal(): void {
+    this.#fault = undefined;
+  }
+
+  /** Once for each call: how it is to fail. */
+  takeFault(): StoreFault | undefined {
+    if (!this.#fault) return undefined;
+    this.#fault.left -= 1;
+    if (this.#fault.left >= 0) return undefined;
+    const { code } = this.#fault;
+    this.#fault = undefined;
+    this.struck += 1;
+    return code;
   }
 
   /** Whether a column holds JSON. */
@@ -147,9 +168,9 @@ export class SimStore {
   }
 
   async commit(batch: StoreBatch): Promise<void> {
-    await this.#call();
-    const { next, plant } = this.#medium;
-    this.#medium.next = undefined;
+    await this.#pass();
+    const next = this.#medium.takeFault();
+    const { plant } = this.#medium;
     if (next === 'STORE_FAILED' || next === 'STORE_NO_ROOM') throw fault(next, { seen: 'a fault' });
     if (batch.tables.some(hasPoison)) throw fault('STORE_FAILED', { seen: 'a row' });
     // Nobody knows: the one or the other, by the time it takes.
@@ -266,6 +287,12 @@ export class SimStore {
   }
 
   async #call(): Promise<void> {
+    await this.#pass();
+    // What only looks fails, and that is all.
+    if (this.#medium.takeFault()) throw fault('STORE_FAILED', { seen: 'a fault' });
+  }
+
+  async #pass(): Promise<void> {
     if (this.#isInvalid) throw fault('STORE_INVALID', { seen: 'closed' });
     await this.#time.pass(callMsMin, callMsMax);
   }

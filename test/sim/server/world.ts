@@ -6,10 +6,11 @@ import { type Role, Supervisor } from '../../../src/supervise/index.ts';
 import type { Tools } from '../../../src/tools.ts';
 import { type Random, seeded, SimDisk } from '../disk.ts';
 import type { Action, Post, Victim } from './actions.ts';
-import { exchange, type Manner, requestBytes } from './clients.ts';
+import { exchange, type Manner } from './clients.ts';
 import { SimSocket } from './network.ts';
-import { eventText, Oracle, type Request } from './oracle.ts';
+import { Oracle } from './oracle.ts';
 import { SimProcess } from './processes.ts';
+import { keyOf, Senders } from './senders.ts';
 import { Medium, SimStore, type StorePlant } from './store.ts';
 import { type Owner, Time } from './time.ts';
 
@@ -26,13 +27,6 @@ const bootAgainMs = 500;
 const settleMsMax = 300_000;
 const restMs = 12_000;
 const linesMax = 200;
-const path = '/postback/v3/event/sim/events';
-const keys: Readonly<Record<Post['key'], string>> = {
-  good: `1/${'a'.repeat(40)}`,
-  unknown: `1/${'b'.repeat(40)}`,
-  later: `1/${'c'.repeat(40)}`,
-  elsewhere: `1/${'d'.repeat(40)}`,
-};
 const config: ChildConfig = {
   data,
   host: '',
@@ -102,15 +96,15 @@ class World {
   readonly #processes = new Set<SimProcess>();
   readonly #edges = new Map<NonNullable<Owner>, { connect(connection: SimSocket): void }>();
   readonly #sockets = new Set<SimSocket>();
-  /** Requests with ids, to be sent again. */
-  readonly #known = new Map<string, Request>();
+  readonly #senders: Senders;
+  /** What happens after so many operations of the disk. */
+  #halt = { left: Infinity, strike: () => {} };
   readonly #rotten = new Set<string>();
   #disk: SimDisk;
   #supervisor: Running | undefined;
   #operator: Owner;
   #isSlow = false;
   #pid = 1;
-  #events = 0;
   #keysToWrite: readonly Post['key'][] = ['good', 'elsewhere'];
   #sending: Promise<unknown>[] = [];
 
@@ -119,8 +113,14 @@ class World {
     this.time = new Time(this.#random);
     this.#medium = new Medium((what) => this.#violate(what));
     this.#oracle = new Oracle(this.#medium);
+    this.#senders = new Senders(this.#oracle);
     const { time } = this;
-    const pass = () => time.pass(0.02, this.#isSlow ? 1_500 : 6);
+    const pass = () => {
+      this.#halt.left -= 1;
+      // While the operation is under way.
+      if (this.#halt.left < 0) time.after(0, this.#halt.strike, undefined);
+      return time.pass(0.02, this.#isSlow ? 1_500 : 6);
+    };
     this.#disk = new SimDisk(this.#random, { owner: () => time.owner, pass });
     if (plant === 'a disk that lies') this.#disk.lies = true;
     else this.#medium.plant = plant;
@@ -171,8 +171,9 @@ class World {
     const { time } = this;
     const until = time.nowMs + settleMsMax;
     this.#disk.heal();
+    this.#halt.left = Infinity;
     this.#isSlow = false;
-    this.#medium.next = undefined;
+    this.#medium.heal();
     let isFresh = false;
     const fresh = async () => {
       while (!isFresh) {
@@ -211,6 +212,15 @@ class World {
         return;
       case 'disk':
         return this.#disk.failNext(action.code, action.skip);
+      case 'halt': {
+        const strike = () => {
+          this.#halt.left = Infinity;
+          if (action.how === 'power') this.#cutPower();
+          else this.#kill('all');
+        };
+        this.#halt = { left: action.skip, strike };
+        return;
+      }
       case 'full':
         this.#count('disk full');
         this.#disk.isFull = true;
@@ -224,8 +234,7 @@ class World {
       case 'rot':
         return this.#rot(action.where);
       case 'store':
-        this.#count(action.code);
-        this.#medium.next = action.code;
+        this.#medium.failNext(action.code, action.skip);
         return;
       case 'clock':
         this.#count('clock step');
@@ -385,7 +394,7 @@ class World {
     const entries = names.map((name) => ({
       id: name,
       name,
-      fingerprint: fingerprintOf(keys[name]).toString('hex'),
+      fingerprint: fingerprintOf(keyOf(name)).toString('hex'),
       database: name === 'elsewhere' ? 'elsewhere' : 'sim',
       createdAt: new Date(this.time.clockMs).toISOString(),
     }));
@@ -400,7 +409,7 @@ class World {
 
   /** Sends some requests on one connection to one of the edges, if one is there. */
   async #send(posts: readonly Post[], manner: Manner): Promise<readonly (number | undefined)[]> {
-    const all = posts.map((post) => this.#request(post));
+    const all = posts.map((post) => this.#senders.request(post));
     const candidates = [...this.#edges.entries()];
     const [owner, edge] = candidates[Math.floor(this.#random() * candidates.length)] ?? [];
     const places = all.map(({ request }) => request.answers.push(undefined) - 1);
@@ -423,30 +432,6 @@ class World {
       request.answers[places[index] ?? 0] = answers[index];
     }
     return answers;
-  }
-
-  #request(post: Post): { readonly request: Request; readonly bytes: Buffer } {
-    const name = JSON.stringify(post);
-    const known = post.id === undefined ? undefined : this.#known.get(name);
-    const request = known ?? this.#newRequest(post);
-    if (post.id !== undefined) this.#known.set(name, request);
-    const texts = request.events.map(({ text }) => text);
-    const body = post.form === 'array' ? `[${texts.join(', ')}]` : texts.join('\n');
-    const type = post.form === 'lines' ? 'application/x-ndjson' : 'application/json';
-    const id = post.id === undefined ? {} : { 'Idempotency-Key': `${name.length}-${name}` };
-    const headers = { 'X-TD-Write-Key': keys[post.key], 'Content-Type': type, ...id };
-    return { request, bytes: requestBytes(path, headers, body, post.isChunked === true) };
-  }
-
-  #newRequest({ sizes, key, id, hasPoison, value }: Post): Request {
-    const events = sizes.map((size, index) => {
-      const name = `e${(this.#events += 1)}`;
-      const isPoison = hasPoison === true && index === sizes.length - 1;
-      return { id: name, text: eventText(name, size, value, isPoison), hasPoison: isPoison };
-    });
-    const request = { key, hasId: id !== undefined, events, answers: [] };
-    this.#oracle.requests.push(request);
-    return request;
   }
 
   #logger(name: string): Logger {
@@ -490,6 +475,6 @@ class World {
   }
 
   #struck(): Counts {
-    return { ...this.#disk.struck };
+    return { ...this.#disk.struck, 'store faults': this.#medium.struck };
   }
 }
