@@ -46,12 +46,15 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
     await writer.run('SET enable_external_access = false');
     // Else an answer would depend on the machine.
     await writer.run("SET GLOBAL TimeZone = 'UTC'");
-    await writer.run('SET lock_configuration = true');
     const [checker, looker, live, archiver] = await Promise.all(
       [1, 2, 3, 4].map(() => duck.connect()),
     );
     assert(checker && looker && live && archiver, 'four connections');
     const connections = { writer, checker, looker, live, archiver };
+    // Footers are remembered for users' queries; here files are staged, and read once.
+    for (const own of Object.values(connections))
+      await own.run('SET parquet_metadata_cache = false');
+    await writer.run('SET lock_configuration = true');
     const places = { directory, lakeDirectory: lake, staging, lock };
     const store = new DuckStore({ ...places, duck, ...connections, catalog, relations, kept });
     await store.openLake();

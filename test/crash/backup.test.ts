@@ -15,7 +15,7 @@ import { isWhole, killAtSteps, type StepRun } from '../support/steps.ts';
 
 const timeoutMs = isWhole ? 3_600_000 : 300_000;
 const stepsMin = 25;
-const killsMin = 3;
+const killsMin = 2;
 
 type Made = { readonly id: string; readonly files: number };
 

@@ -14,7 +14,7 @@ import type { StepRun } from '../support/steps.ts';
 
 const timeoutMs = isWhole ? 3_600_000 : 300_000;
 const stepsMin = 25;
-const killsMin = 3;
+const killsMin = 2;
 /** No key at first; then it is imported. */
 const key = `1/${'0123456789'.repeat(4)}`;
 const sent = 10;

@@ -6,8 +6,8 @@ import { nodeDisk } from '../../src/base/index.ts';
 /*
  * Loaded into the processes of a server before anything else: the store kills itself at its n-th
  * call of the SQL engine, or of the disk to change something, from the moment on in which the
- * folder has a file `armed`. The file `killed` says that it did, and at what: it is done once.
- * `steps` lists every call by its number, 0 for those before.
+ * folder has a file `armed`; or the call fails. The file `killed` says that it did, and at what: it
+ * is done once. `steps` lists every call by its number, 0 for those before.
  *
  * Only the store calls the engine, so the other processes live; calls of the disk count from its
  * first one of the engine on.
@@ -60,13 +60,22 @@ for (const name of [
   };
 }
 
-/** Makes a call, and dies before or after it if it is the one. */
+/** Makes a call, and dies before or after it if it is the one, or lets it fail. */
 function dying(what: string, call: () => unknown): unknown {
   const isChosen = isNext(what);
   if (isChosen && side === 'before') kill(what);
+  if (isChosen && side === 'fails') return failed(what);
   const result = call();
   if (!isChosen) return result;
   return result instanceof Promise ? result.finally(() => kill(what)) : kill(what);
+}
+
+/** As the call itself would say it. */
+function failed(what: string): Promise<never> {
+  writeFileSync(killed, what);
+  const error = Object.assign(new Error('IO Error: a fault'), { code: 'EIO' });
+  if (what.startsWith('closeSync')) throw error;
+  return Promise.reject(error);
 }
 
 function isNext(what: string): boolean {

@@ -7,18 +7,22 @@ import { temporaryDirectory, TestServer } from './server.ts';
 
 /** Whether every fault is met. */
 export const isWhole = process.env.STEPS === 'all';
-/** Else every so many-th, from one by chance on. Odd: both sides of a step have their turn. */
-const strideOfSome = 13;
+/** Else every so many-th, from one by chance on. No multiple of 3: each side has its turn. */
+const strideOfSome = 25;
 /** In each loop: a run waits more than it works. */
 const runsAtOnce = 2;
 const preload = new URL('kill-step.ts', import.meta.url).href;
 
-/** When the store dies: before a call of the engine, or when it has returned. */
-type Fault = { readonly step: number; readonly side: 'before' | 'after' };
+const sides = ['before', 'after', 'fails'] as const;
+
+/** When the store dies: before a call of the engine, or when it has returned; or the call fails. */
+type Fault = { readonly step: number; readonly side: (typeof sides)[number] };
 
 /** A run of a scenario, on a server whose store kills itself at one of its steps. */
 export class StepRun implements AsyncDisposable {
   readonly data: string;
+  /** Whether its fault is a death. */
+  readonly isMortal: boolean;
   readonly #folder: string;
   readonly #environment: readonly string[];
   readonly #args: readonly string[];
@@ -27,6 +31,7 @@ export class StepRun implements AsyncDisposable {
 
   constructor(folder: string, { step, side }: Fault, args: readonly string[] = []) {
     this.#args = args;
+    this.isMortal = side !== 'fails';
     this.data = join(folder, 'data');
     this.#folder = folder;
     const fault = [`STEP_FOLDER=${folder}`, `STEP_INDEX=${step}`, `STEP_SIDE=${side}`];
@@ -106,7 +111,7 @@ type Loop = {
   readonly template?: string;
   /** What else the server is started with. */
   readonly args?: readonly string[];
-  /** Every so many-th fault is met, where not all are. Odd. */
+  /** Every so many-th fault is met, where not all are. No multiple of 3. */
   readonly stride?: number;
   /** Disarms, and checks what came of it. */
   readonly scenario: (run: StepRun) => Promise<void>;
@@ -114,7 +119,7 @@ type Loop = {
 
 /**
  * Runs a scenario again and again, with the store killed before and after its 1st, 2nd, 3rd …
- * step, until a run has no such step.
+ * step, or with the step failing, until a run has no such step.
  */
 export async function killAtSteps(
   loop: Loop,
@@ -145,9 +150,10 @@ export async function killAtSteps(
   return found;
 }
 
-/** Before the 1st step, after it, before the 2nd, … */
+/** Before the 1st step, after it, in it, before the 2nd, … */
 function faultAt(number: number): Fault {
-  return { step: Math.ceil(number / 2), side: number % 2 === 1 ? 'before' : 'after' };
+  const side = sides[(number - 1) % sides.length] ?? 'before';
+  return { step: Math.ceil(number / sides.length), side };
 }
 
 /** The steps of a run that did not meet the fault; undefined for one that met it. */
@@ -159,11 +165,13 @@ async function stepsWith(fault: Fault, loop: Loop): Promise<number | undefined> 
   try {
     await scenario(run);
     const isMet = (await run.killedAt()) !== undefined;
-    expect(run.restarts).toBe(isMet ? 1 : 0);
+    // One that cannot go on after a call that failed is started anew.
+    if (run.isMortal) expect(run.restarts).toBe(isMet ? 1 : 0);
+    else expect(run.restarts).toBeLessThanOrEqual(1);
     return isMet ? undefined : await run.steps();
   } catch (error) {
     const what = (await run.killedAt()) ?? 'which was not met';
-    throw new Error(`killed ${fault.side} step ${fault.step}: ${what}`, { cause: error });
+    throw new Error(`step ${fault.step}, ${fault.side}: ${what}`, { cause: error });
   }
 }
 
@@ -207,6 +215,8 @@ export async function command(server: TestServer, path: string, given: object) {
       body: JSON.stringify(given),
     });
     const answer: unknown = await response.json();
+    // A call that failed: as its sender is told, it is tried again.
+    if (response.status >= 500) throw new Error(JSON.stringify(answer));
     return { status: response.status, answer };
   });
   return { ...answered, wasCut: tries > 1 };
