@@ -1,5 +1,6 @@
-import type { ServerResponse } from 'node:http';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Http2ServerResponse } from 'node:http2';
+import type { Socket } from 'node:net';
 import type { Answer } from '../wire/index.ts';
 
 const hsts = 'max-age=31536000';
@@ -17,6 +18,16 @@ export function send(response: ServerResponse, answer: Answer, isLast: boolean):
   if (typeof answer.body === 'string') response.end(answer.body);
   // As text: before bytes, Node puts the head ahead of a "100 Continue" that still waits its turn.
   else response.end(answer.body.toString('latin1'), 'latin1');
+}
+
+/** The same where no request was read that it could belong to; nothing follows it. */
+export function sendBare(socket: Socket, { status, type, body: bytes }: Answer): void {
+  const body = String(bytes);
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n` +
+      `Content-Type: ${type}\r\nDate: ${httpDate()}\r\nX-Content-Type-Options: nosniff\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
 }
 
 /** The same over HTTP/2, which has no connection to speak of. */
@@ -39,7 +50,7 @@ let dateSecond = 0;
 let dateText = '';
 
 /** For the header Date; made once a second. */
-export function httpDate(): string {
+function httpDate(): string {
   const second = Math.floor(Date.now() / 1000);
   if (second !== dateSecond) {
     dateSecond = second;

@@ -1,12 +1,12 @@
-import { createServer, STATUS_CODES } from 'node:http';
-import type { Server } from 'node:http';
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer as createHttp2Server, type Http2Server, type Http2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { type Disk, fault, limits, MillraceError, type Metrics } from '../base/index.ts';
 import { refusal, type WireSettings } from '../wire/index.ts';
-import { httpDate, send, sendHttp2 } from './answer.ts';
+import { send, sendBare, sendHttp2 } from './answer.ts';
 import { BodyBudget, type Incoming } from './body.ts';
 import { TrustedProxies } from './client.ts';
 import { type EdgeMetrics, edgeMetrics } from './metrics.ts';
@@ -42,6 +42,8 @@ export class Edge {
   readonly #receiver: Receiver;
   readonly #metrics: EdgeMetrics;
   readonly #policy: KeyPolicy;
+  /** The last answer that a connection of HTTP/1 waits for; `end` once it gets no more. */
+  readonly #last = new WeakMap<Duplex, ServerResponse | 'end'>();
   #tls: TlsDoor | undefined;
   #isDraining = false;
 
@@ -102,23 +104,66 @@ export class Edge {
       // Small devices that speak HTTP by hand leave it out; nothing here depends on it.
       requireHostHeader: false,
     });
-    // Node would drop the headers beyond this without a word; the receiver refuses them instead.
+    // Node would drop the headers beyond this without a word; `unfitHead` refuses them instead.
     server.maxHeadersCount = limits.headersMax + 1;
     server.maxConnections = limits.connectionsMax;
     // A sender that has said all, and waits for the answer with its side closed, gets it.
     Object.assign(server, { httpAllowHalfOpen: true });
     // What a sender expects besides 100-continue is its own affair.
     server.on('checkExpectation', (request, response) => server.emit('request', request, response));
-    server.on('request', (request, response) => {
-      void this.#serve(request, (answer) => {
-        if (this.#isDraining) response.shouldKeepAlive = false;
-        send(response, answer, !request.complete);
-      });
-    });
+    server.on('request', (request, response) => this.#begin(request, response));
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-      this.#metrics.count('malformed', answerClientError(error, socket));
+      this.#clientFailed(error, socket);
     });
     return server;
+  }
+
+  /** A request of HTTP/1, its head read. */
+  #begin(request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request;
+    const last = this.#last.get(socket);
+    // What stands behind the last answer of a connection is maybe no request at all.
+    if (last === 'end' || last?.shouldKeepAlive === false) return;
+    this.#last.set(socket, response);
+    response.once('finish', () => {
+      if (this.#last.get(socket) !== response) return;
+      // An idle connection must not hold what was sent on it.
+      if (response.shouldKeepAlive) this.#last.delete(socket);
+      else this.#last.set(socket, 'end');
+    });
+    const unfit = unfitHead(request);
+    if (unfit) {
+      this.#metrics.count('malformed', unfit.status);
+      return send(response, refusal(unfit), true);
+    }
+    void this.#serve(request, (answer) => {
+      if (this.#isDraining) response.shouldKeepAlive = false;
+      send(response, answer, !request.complete);
+    });
+  }
+
+  /** The parser gave up. What was asked before that is answered first, in its order. */
+  #clientFailed(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (!socket.writable || error.code === 'ECONNRESET') {
+      this.#metrics.count('malformed', 499);
+      return void socket.destroy();
+    }
+    const last = this.#last.get(socket);
+    if (last === 'end') return;
+    const answer = refusal(clientFault(error));
+    if (last?.req.complete) {
+      // The last answer of a connection is the last one.
+      if (!last.shouldKeepAlive) return;
+      this.#last.set(socket, 'end');
+      last.once('finish', () => sendBare(socket, answer));
+    } else if (last === undefined) sendBare(socket, answer);
+    else if (last.headersSent) return;
+    else {
+      send(last, answer, true);
+      // Whoever reads its body waits for an end that does not come.
+      last.once('finish', () => last.req.destroy());
+    }
+    this.#metrics.count('malformed', answer.status);
   }
 
   #openHttp2(): Http2Server {
@@ -174,20 +219,22 @@ function unexpected(error: unknown): never {
   throw error;
 }
 
-/** Answers what Node's parser refused, if it can still be answered; returns the status. */
-function answerClientError(error: NodeJS.ErrnoException, socket: Socket): number {
-  if (!socket.writable || error.code === 'ECONNRESET') {
-    socket.destroy();
-    return 499;
+/**
+ * Why a head that the parser takes is refused here: what a proxy before us may read otherwise, and
+ * what has more headers than are looked at.
+ */
+function unfitHead(request: IncomingMessage): MillraceError | undefined {
+  const { headers, httpVersion, rawHeaders } = request;
+  const encoding = headers['transfer-encoding'];
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') {
+    return fault('BAD_HTTP', { seen: `HTTP/${httpVersion}` });
   }
-  const { status, type, body: bytes } = refusal(clientFault(error));
-  const body = String(bytes);
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n` +
-      `Content-Type: ${type}\r\nDate: ${httpDate()}\r\nX-Content-Type-Options: nosniff\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  );
-  return status;
+  if (encoding !== undefined && (encoding.toLowerCase() !== 'chunked' || httpVersion === '1.0')) {
+    const seen = `Transfer-Encoding: ${encoding.slice(0, 80)} in HTTP/${httpVersion}`;
+    return fault('BAD_HTTP', { seen });
+  }
+  if (rawHeaders.length / 2 <= limits.headersMax) return undefined;
+  return fault('HEADERS_TOO_LARGE', { expected: `${limits.headersMax} headers` });
 }
 
 function clientFault(error: NodeJS.ErrnoException): MillraceError {

@@ -78,9 +78,6 @@ export class Receiver {
     found: Found | MillraceError,
     request: WireRequest,
   ): Promise<Answer | undefined> {
-    if (incoming.rawHeaders.length / 2 > limits.headersMax) {
-      throw fault('HEADERS_TOO_LARGE', { expected: `${limits.headersMax} headers` });
-    }
     const bytesMax =
       found instanceof MillraceError ? limits.bodyBytesMax : found.route.bodyBytesMax;
     const read = await readBody(incoming, this.#budget, bytesMax);
