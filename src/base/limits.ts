@@ -25,6 +25,8 @@ export const limits = Object.freeze({
   requestTablesMax: 100,
   /** Arrays and objects within each other in a body. Beyond: 400. */
   bodyNestingMax: 10_000,
+  /** Frames of zstd in one body. Beyond: 400. */
+  encodingFramesMax: 100,
   /** Header Idempotency-Key, characters. Beyond: 400. */
   idempotencyKeyMax: 255,
   /** Name of a JSONP callback, characters. Beyond: 400. */

@@ -25,6 +25,34 @@ export class BodyBudget {
   }
 }
 
+/**
+ * Bytes that come piece by piece, in one buffer: a piece of one byte would take hundreds by itself.
+ */
+class Pieces {
+  #room: Buffer = Buffer.alloc(0);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get bytes(): Buffer {
+    return this.#room.subarray(0, this.#length);
+  }
+
+  add(piece: Buffer): void {
+    const length = this.#length + piece.length;
+    if (this.#length === 0) this.#room = piece;
+    else if (length > this.#room.length) {
+      const wider = Buffer.allocUnsafeSlow(Math.max(length, 2 * this.#room.length));
+      this.#room.copy(wider, 0, 0, this.#length);
+      this.#room = wider;
+    }
+    if (this.#length > 0) piece.copy(this.#room, this.#length);
+    this.#length = length;
+  }
+}
+
 /** A body that was read, and the budget it holds until it is on disk. */
 export type ReadBody = { readonly bytes: Buffer; readonly budgetBytes: number };
 
@@ -40,15 +68,14 @@ export function readBody(
   bytesMax: number,
 ): Promise<ReadBody | undefined> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
+    const body = new Pieces();
     let size = 0;
     let refusal: MillraceError | undefined;
     let isSettled = false;
     const settle = (result: ReadBody | MillraceError | undefined) => {
       if (isSettled) return;
       isSettled = true;
-      const held = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-      if (result === undefined || result instanceof MillraceError) budget.give(held);
+      if (result === undefined || result instanceof MillraceError) budget.give(body.length);
       if (result instanceof MillraceError) reject(result);
       else resolve(result);
     };
@@ -57,12 +84,11 @@ export function readBody(
       size += chunk.length;
       if (size > bytesMax) refusal ??= tooLarge(bytesMax);
       else if (!refusal && !budget.take(chunk.length)) refusal = fault('EDGE_BUSY');
-      if (!refusal) chunks.push(chunk);
+      if (!refusal) body.add(chunk);
       else if (size > limits.discardBytesMax) settle(refusal);
     });
     request.once('end', () => {
-      const bytes = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
-      settle(refusal ?? { bytes, budgetBytes: bytes.length });
+      settle(refusal ?? { bytes: body.bytes, budgetBytes: body.length });
     });
     // A stream of HTTP/2 that is reset ends as if it were whole, but says this before.
     request.once('aborted', () => settle(undefined));
@@ -106,6 +132,8 @@ async function decodeAll(encoding: string, decoder: Decoder, bytes: Buffer, byte
   const parts: Buffer[] = [];
   let left = bytesMax;
   for (let rest = bytes; rest.length > 0; ) {
+    // Each costs a decoder, however little is in it.
+    if (parts.length === limits.encodingFramesMax) throw fault('BAD_ENCODING', { seen: encoding });
     const { buffer, taken } = await decodeOne(decoder, rest, Math.max(1, left));
     parts.push(buffer);
     left -= buffer.length;
