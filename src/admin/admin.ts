@@ -59,6 +59,13 @@ const contentTypes = {
   rows: ndjson,
 };
 
+/** No page of another origin may make a script or a picture of an answer. */
+const guards = {
+  'x-content-type-options': 'nosniff',
+  'cross-origin-resource-policy': 'same-origin',
+};
+const otherPage = 'this door does not answer to pages of other origins';
+
 /** The admin server. */
 export class Admin {
   readonly #options: AdminOptions;
@@ -68,8 +75,10 @@ export class Admin {
     this.#options = options;
     this.#server = fastify({ bodyLimit: limits.sqlBytesMax, forceCloseConnections: true });
     this.#server.addHook('onRequest', (request, reply, done) => {
+      void reply.headers(guards);
       const refusal = this.#checkAddress(request);
       if (refusal) void reply.code(421).send({ error: refusal });
+      else if (isOfOtherPage(request)) void reply.code(403).send({ error: otherPage });
       else done();
     });
     this.#server.setErrorHandler((error, _request, reply) => answerError(error, reply));
@@ -169,6 +178,11 @@ export class Admin {
     }
     return undefined;
   }
+}
+
+/** A browser on this machine would ask in the name of any page; only answers are kept from it. */
+function isOfOtherPage({ headers: { origin, host } }: FastifyRequest): boolean {
+  return origin !== undefined && origin !== `http://${host}`;
 }
 
 function idIn(params: unknown): string {
