@@ -136,6 +136,15 @@ test.each([
   expect(await left()).toEqual([1]);
 });
 
+test('a name in quotes is no SQL', async () => {
+  await append([{ n: 1 }]);
+  const begun =
+    'x"" FROM (SELECT 1 AS _receipt)); DELETE FROM mr.fresh; SELECT 1 FROM (SELECT 1 AS ""y';
+  await expect(erase(`"${begun}" = 1`, true)).rejects.toMatchObject({ code: 'BAD_PREDICATE' });
+  await expect(erase('"#" > 0', true)).rejects.toMatchObject({ code: 'BAD_PREDICATE' });
+  expect(await left()).toEqual([1]);
+});
+
 test('a slip in a name is no erasure', async () => {
   await append([{ n: 1, email: ann }]);
   await expect(erase("emial = 'x'")).rejects.toMatchObject({ code: 'NO_SUCH_COLUMN' });

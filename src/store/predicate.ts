@@ -75,6 +75,8 @@ function walk(root: unknown, names: Set<string>): string | undefined {
     if (kind === 'COLUMN_REF') {
       const [name, second] = path as readonly string[];
       if (name === undefined || second !== undefined) return 'columns are named without a table';
+      // No column is called anything else; names stand in the SQL that looks for them.
+      if (!/^\w+$/.test(name)) return `no column is called ${name.slice(0, 80)}`;
       names.add(name.toLowerCase());
     }
     open.push(...Object.values(node));
