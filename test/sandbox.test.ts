@@ -287,6 +287,11 @@ describe('texts that would crash the engine, or keep it', () => {
     expect(await ask(sql)).toMatchObject({ status: 400 });
   });
 
+  test('a file of a statement with a long gap in it', async () => {
+    const sql = `SELECT 1${' '.repeat(1_000_000)}AS x;; \n`;
+    expect(await ask(sql, { format: 'parquet' })).toMatchObject({ status: 200 });
+  });
+
   test.each([
     ['deep JSON is no error', `SELECT json_valid(${deep}) AS x`],
     ['a structure that is a constant', `SELECT from_json('[1]', '["VARCHAR"]') AS x`],
