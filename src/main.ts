@@ -1,4 +1,6 @@
 // The entry of every process: the command line, or a child that its supervisor talks to.
+// What is written, by libraries too, is its user's alone.
+process.umask(0o077);
 if (process.argv[2] === '--child') {
   const { runChild } = await import('./child.ts');
   await runChild();

@@ -182,9 +182,10 @@ export async function readWhole(disk: Disk, path: string): Promise<Buffer> {
 /** Replaces a file as a whole: readers see the old or the new text, also after a crash. */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
-  const file = await nodeDisk.openDurable(temporary);
+  // Made anew: what stands there may be somebody's link to another file.
+  await rm(temporary, { force: true });
+  const file = await nodeDisk.create(temporary);
   try {
-    await file.truncate(0);
     await file.write(Buffer.from(text), 0);
   } finally {
     await file.close();

@@ -143,7 +143,7 @@ async function writePart(sql: Sql, folder: ExportFolder, part: Part): Promise<vo
   const order = part.rows > dayRowsMax ? '' : 'ORDER BY time, _receipt';
   const rows = `SELECT * ${rowsSql(folder, part.from, part.to)} ${order}`;
   const answer = await sql(patiently({ sql: rows, format: folder.asked.format }));
-  await pipeline(answer.pieces, createWriteStream(temporary));
+  await pipeline(answer.pieces, createWriteStream(temporary, { flags: 'wx' }));
   const file = await open(temporary, 'r');
   await file.sync();
   await file.close();

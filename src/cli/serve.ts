@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve as absolute } from 'node:path';
 import {
@@ -63,6 +64,10 @@ async function serve(
   await makeDataDirectory(settings.data);
   const lock = await DirectoryLock.take(join(settings.data, 'LOCK'), () => holderOf(settings.data));
   const logger = createLogger(settings.logLevel, 'supervisor');
+  if (((await stat(settings.data)).mode & 0o022) !== 0) {
+    const hint = `chmod 700 ${settings.data}`;
+    logger.warn({ hint }, 'others may write to the data directory, and so put keys in force');
+  }
   const config: Config = Object.freeze({
     ...settings,
     port: await freePort(settings.host, settings.port, '--port'),
