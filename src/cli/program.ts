@@ -14,7 +14,7 @@ import { queriesCommand } from './queries.ts';
 import { queryCommand } from './query.ts';
 import { receiptCommand } from './receipt.ts';
 import { reloadCommand } from './reload.ts';
-import { color } from './render.ts';
+import { color, harmless } from './render.ts';
 import { retentionCommand } from './retention.ts';
 import { serveCommand } from './serve.ts';
 import { statusCommand } from './status.ts';
@@ -54,7 +54,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
 
 function printError(thrown: unknown): void {
   const error = isNoRoom(thrown) ? fault('DISK_FULL', { seen: messageOf(thrown) }, thrown) : thrown;
-  console.error(`${color('red', 'millrace:', process.stderr)} ${messageOf(error)}`);
+  // It may quote what a sender sent.
+  console.error(`${color('red', 'millrace:', process.stderr)} ${harmless(messageOf(error))}`);
   const hint = (error as { hint?: unknown }).hint;
   const pasted = (text: string) => text.replace(/\bmillrace (?=[a-z-])/g, `${invocation()} `);
   if (typeof hint === 'string') console.error(`  ${pasted(hint)}`);

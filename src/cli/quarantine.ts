@@ -6,7 +6,7 @@ import { defineCommand } from './command.ts';
 import { operate } from './door.ts';
 import { timeOf } from './input.ts';
 import { Progress } from './progress.ts';
-import { bytes, count, table, timeText } from './render.ts';
+import { bytes, count, harmless, table, timeText } from './render.ts';
 
 const filters = ['reason', 'key', 'database', 'table', 'since', 'until'] as const;
 const help = {
@@ -59,7 +59,8 @@ const show = defineCommand('show', {
       ...(row.address === '' ? [] : [`sent from    ${row.address}`]),
       `form         ${row.dialect} ${row.context === '{}' ? '' : row.context}`.trimEnd(),
     ];
-    console.log(`${facts.join('\n')}\n\n${row.body}`);
+    const text = `${facts.join('\n')}\n\n${row.body}`;
+    console.log(process.stdout.isTTY ? harmless(text) : text);
   },
 });
 

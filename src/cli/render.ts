@@ -38,9 +38,21 @@ export function table(headers: readonly string[], rows: readonly (readonly unkno
 function cellText(value: unknown, isTerminal: boolean): string {
   if (value === null || value === undefined) return '';
   const text = typeof value === 'string' ? value : JSON.stringify(value);
-  // Control characters would move the cursor or start an escape sequence.
-  const clean = text.replace(/[\p{Cc}]/gu, (character) => JSON.stringify(character).slice(1, -1));
+  const clean = escaped(text, /\p{Cc}/gu);
   return isTerminal && clean.length > cellWidthMax ? `${clean.slice(0, cellWidthMax - 1)}…` : clean;
+}
+
+/** Text of senders for a terminal, line by line. */
+export function harmless(text: string): string {
+  return escaped(text, /(?![\n\t])\p{Cc}/gu);
+}
+
+/** Control characters would move the cursor or start an escape sequence. */
+function escaped(text: string, characters: RegExp): string {
+  return text.replace(characters, (one) => {
+    const asJson = JSON.stringify(one).slice(1, -1);
+    return asJson === one ? `\\u00${one.charCodeAt(0).toString(16)}` : asJson;
+  });
 }
 
 export function bytes(amount: number): string {
