@@ -176,6 +176,41 @@ describe('files and settings', () => {
   });
 });
 
+describe('a call is found wherever it stands', () => {
+  test.each([
+    'SELECT a FROM shop.orders LIMIT length(@)',
+    'SELECT a FROM shop.orders LIMIT 1 OFFSET length(@)',
+    'SELECT DISTINCT ON (@) a FROM shop.orders',
+    'SELECT a FROM shop.orders QUALIFY @ IS NULL',
+    'SELECT a FROM shop.orders GROUP BY GROUPING SETS ((a, @))',
+    'SELECT a FROM shop.orders GROUP BY a HAVING @ IS NULL',
+    'SELECT sum(a) FILTER (WHERE @ IS NULL) FROM shop.orders',
+    'SELECT list(a ORDER BY @) FROM shop.orders',
+    'SELECT sum(a) OVER (ROWS length(@) PRECEDING) FROM shop.orders',
+    'SELECT sum(a) OVER w FROM shop.orders WINDOW w AS (PARTITION BY @)',
+    'SELECT list_transform([1], lambda x: @)',
+    'SELECT [@ FOR x IN [1] IF @ IS NULL]',
+    'SELECT COLUMNS(lambda c: @ = c) FROM shop.orders',
+    'SELECT * REPLACE (@ AS a) FROM shop.orders',
+    'SELECT * FROM shop.orders AT (VERSION => @)',
+    'SELECT * FROM shop.orders UNPIVOT (v FOR n IN (a, @))',
+    'SELECT * FROM (PIVOT shop.orders ON a IN (1) USING min(@))',
+    'SELECT * FROM shop.orders x JOIN shop.orders y ON @ IS NULL',
+    'SELECT * FROM range(length(@))',
+    'WITH RECURSIVE t(a) USING KEY (a) AS (SELECT 1 UNION SELECT length(@)) FROM t',
+    'WITH t AS MATERIALIZED (SELECT @) FROM t',
+    'FROM (VALUES (@))',
+    'SELECT CASE @ WHEN 1 THEN 1 END',
+    'SELECT {a: [@]}',
+    'SELECT (SELECT @)::VARCHAR',
+    'SELECT @ COLLATE nocase',
+    'SELECT try(@)',
+  ])('%s', async (template) => {
+    await refused(template.replaceAll('@', "getenv('HOME')"));
+    await refused(template.replaceAll('@', "(SELECT content FROM read_text('/etc/passwd'))"));
+  });
+});
+
 async function refused(template: string): Promise<void> {
   const before = await store();
   const { status, text } = await ask(template.replaceAll('@DATA@', directory.path));
