@@ -1,3 +1,4 @@
+import { readdir, readFile, readlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -70,4 +71,30 @@ test('the door is open on loopback alone, also where senders come from everywher
     expect(await isOpen(address, server.ingest.replace('0.0.0.0', address)), address).toBe(true);
     expect(await isOpen(address, server.admin), address).toBe(false);
   }
+});
+
+test('nothing else is there to connect to', async () => {
+  const { pid } = server.process;
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  const own = new Set<string>();
+  for (const one of [pid, ...children.trim().split(' ')]) {
+    for (const file of await readdir(`/proc/${one}/fd`)) {
+      const link = await readlink(`/proc/${one}/fd/${file}`).catch(() => '');
+      own.add(/^socket:\[(\d+)\]$/.exec(link)?.[1] ?? '');
+    }
+  }
+  const lines = async (name: string) => {
+    const text = await readFile(`/proc/${pid}/net/${name}`, 'utf8');
+    const rows = text.trim().split('\n').slice(1);
+    return rows.map((row) => row.trim().split(/\s+/));
+  };
+  const tcp = [...(await lines('tcp')), ...(await lines('tcp6'))];
+  const listening = tcp.filter((row) => row[3] === '0A' && own.has(row[9] ?? ''));
+  const ports = listening.map((row) => parseInt(row[1]?.split(':')[1] ?? '', 16));
+  const expected = [server.ingest, server.admin].map((url) => Number(new URL(url).port));
+  expect(new Set(ports)).toEqual(new Set(expected));
+  const acceptsConnections = '00010000';
+  const unix = (await lines('unix')).filter((row) => own.has(row[6] ?? ''));
+  expect(unix.length, 'the pipes between the processes').toBeGreaterThan(0);
+  expect(unix.filter((row) => row[3] === acceptsConnections)).toEqual([]);
 });
