@@ -45,6 +45,8 @@ export const limits = Object.freeze({
   requestTimeoutMs: 30_000,
   /** An idle kept-alive connection. Beyond: closed. */
   keepAliveTimeoutMs: 65_000,
+  /** A connection on which no byte moves. Beyond: cut; amid an answer, after twice that. */
+  stillTimeoutMs: 95_000,
   /** Open connections of one edge. Beyond: new ones are closed at once. */
   connectionsMax: 10_000,
   /** Requests at once on one connection of HTTP/2. Beyond: the client waits. */
@@ -255,6 +257,10 @@ assert(
 );
 assert(limits.recordBytesMax <= limits.batchBytesMax, 'a record fits in a batch');
 assert(limits.groupBytesMax <= limits.segmentBytesMax, 'a group is no longer than a segment');
+assert(
+  limits.stillTimeoutMs >= limits.keepAliveTimeoutMs + limits.requestTimeoutMs,
+  'a connection is cut only when no other limit has ended it',
+);
 assert(limits.edgeDrainMs < limits.lockWaitMs, 'a lock outlasts a drain');
 assert(limits.probeEveryMs * 2 < limits.syncAgeMsMax, 'a missed probe does not end readiness');
 

@@ -107,6 +107,8 @@ export class Edge {
     // Node would drop the headers beyond this without a word; `unfitHead` refuses them instead.
     server.maxHeadersCount = limits.headersMax + 1;
     server.maxConnections = limits.connectionsMax;
+    // A client that reads no answer would keep its connection for ever.
+    server.timeout = limits.stillTimeoutMs;
     // A sender that has said all, and waits for the answer with its side closed, gets it.
     Object.assign(server, { httpAllowHalfOpen: true });
     // What a sender expects besides 100-continue is its own affair.

@@ -21,7 +21,6 @@ type DoorOptions = TlsOptions & {
 type Connection = { readonly socket: TLSSocket; bytes: number; idleMs: number };
 
 const everyMs = 1_000;
-const idleMsMax = limits.keepAliveTimeoutMs + limits.requestTimeoutMs;
 
 /** A port with TLS. A certificate that is replaced serves new connections from then on. */
 export class TlsDoor {
@@ -87,7 +86,7 @@ export class TlsDoor {
       const { socket, bytes } = connection;
       connection.bytes = socket.bytesRead + socket.bytesWritten;
       connection.idleMs = connection.bytes === bytes ? connection.idleMs + everyMs : 0;
-      if (connection.idleMs > idleMsMax) socket.destroy();
+      if (connection.idleMs > limits.stillTimeoutMs) socket.destroy();
     }
   }
 
