@@ -25,12 +25,7 @@ const healthTimeoutMs = 5_000;
  * @throws BAD_SETTING, NO_ANSWER
  */
 export async function openDoor(dataDirectory: string): Promise<Door> {
-  if (!existsSync(join(dataDirectory, 'log'))) {
-    throw fault('BAD_USAGE', {
-      seen: `no data in ${dataDirectory}: no server has run there`,
-      hint: 'Check --data, or start one: millrace serve',
-    });
-  }
+  mustHaveData(dataDirectory);
   for (const startedAtMs = Date.now(); ; ) {
     const server = readServerFile(dataDirectory);
     if (server && (await isThere(server))) return { kind: 'server', server };
@@ -45,6 +40,15 @@ export async function openDoor(dataDirectory: string): Promise<Door> {
       await sleep(100);
     }
   }
+}
+
+/** @throws BAD_USAGE when it is no data directory */
+export function mustHaveData(dataDirectory: string): void {
+  if (existsSync(join(dataDirectory, 'log'))) return;
+  throw fault('BAD_USAGE', {
+    seen: `no data in ${dataDirectory}: no server has run there`,
+    hint: 'Check --data, or start one: millrace serve',
+  });
 }
 
 /** Opens the rooms over a closed data directory, with all of its log loaded, and uses them. */

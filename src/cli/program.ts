@@ -8,6 +8,7 @@ import { eraseCommand } from './erase.ts';
 import { exportCommand } from './export.ts';
 import { flushCommand } from './flush.ts';
 import { keysCommand } from './keys.ts';
+import { logCommand } from './log.ts';
 import { openapiCommand } from './openapi.ts';
 import { quarantineCommand } from './quarantine.ts';
 import { queriesCommand } from './queries.ts';
@@ -40,7 +41,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const asking = [queriesCommand, exportCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
   const lake = [archiveCommand, retentionCommand, eraseCommand, reloadCommand];
-  const copies = [backupCommand, restoreCommand, openapiCommand];
+  const copies = [backupCommand, restoreCommand, logCommand, openapiCommand];
   for (const command of [...commands, ...asking, ...repair, ...lake, ...copies]) {
     program.addCommand(command);
   }

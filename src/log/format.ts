@@ -33,16 +33,26 @@ export function encodeHeader(header: SegmentHeader): Buffer {
 
 /** Reads a header from whichever of its copies is whole; undefined if neither is. */
 export function decodeHeader(bytes: Buffer, base: number): SegmentHeader | undefined {
+  return copiesOf(bytes, base)[0];
+}
+
+/** How many copies of a header are whole. */
+export function headersWhole(bytes: Buffer, base: number): number {
+  return copiesOf(bytes, base).length;
+}
+
+function copiesOf(bytes: Buffer, base: number): readonly SegmentHeader[] {
+  const headers: SegmentHeader[] = [];
   for (const at of [0, headerCopyBytes]) {
-    if (bytes.length < at + headerCopyBytes) return undefined;
+    if (bytes.length < at + headerCopyBytes) break;
     const copy = bytes.subarray(at, at + headerCopyBytes);
     if (!copy.subarray(0, 8).equals(magic) || copy.readUInt32LE(8) !== version) continue;
     if (copy.readUInt32LE(36) !== crc32(copy.subarray(0, 36))) continue;
     if (copy.readBigUInt64LE(16) !== BigInt(base)) continue;
     const previousEnd = Number(copy.readBigUInt64LE(24));
-    return { base, previousEnd, salt: copy.readUInt32LE(12), marker: copy.readUInt32LE(32) };
+    headers.push({ base, previousEnd, salt: copy.readUInt32LE(12), marker: copy.readUInt32LE(32) });
   }
-  return undefined;
+  return headers;
 }
 
 /** Writes one frame into `into` at `at`; `offset` is where it will stand in the log. */
