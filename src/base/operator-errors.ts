@@ -195,6 +195,14 @@ export const operatorErrors = {
     message: 'the store failed: {seen}',
     hint: 'Nothing is lost: the log keeps what is not stored. Look at disk room and the log.',
   },
+  STORE_MISSING: {
+    status: 500,
+    retryable: false,
+    message: 'the store {seen} is not there, but there was one: {why}',
+    hint:
+      'Nothing was changed. Put the folder store/ back, or take a backup: millrace restore DIR ' +
+      '--data NEW',
+  },
   STORE_NO_ROOM: {
     status: 503,
     retryable: true,

@@ -25,7 +25,7 @@ import { RawKeeper, type RawOptions } from './raw-keeper.ts';
 import { type ReloadAsked, Reloading, type ReloadReport } from './reloading.ts';
 import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
 import { Retyping } from './retyping.ts';
-import { type Position, Shard } from './shard.ts';
+import { cursorOf, type Position, Shard } from './shard.ts';
 import type { LoaderStatus } from './status.ts';
 import { Waiters } from './waiters.ts';
 import { waitingIn } from './waiting.ts';
@@ -75,8 +75,7 @@ export class Loader {
     this.#options = options;
     const { store, logger } = options;
     const shards = [...options.readers].map(([shard, reader]): [number, Shard] => {
-      const cursor = store.cursors.get(shard) ?? reader.firstOffset;
-      return [shard, new Shard(shard, reader, cursor)];
+      return [shard, new Shard(shard, reader, cursorOf(store, shard, reader))];
     });
     this.#shards = new Map(shards);
     const webhook = new Webhook(options.alarmWebhook, logger);

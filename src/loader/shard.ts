@@ -1,5 +1,6 @@
-import { limits, type Mark } from '../base/index.ts';
+import { fault, limits, type Mark } from '../base/index.ts';
 import type { LogReader } from '../log/index.ts';
+import type { Store } from '../store/index.ts';
 
 /** Writers that are remembered. */
 const beginsMax = 100;
@@ -34,6 +35,19 @@ export type Position = {
   readonly cursor: number;
   readonly durable: number;
 };
+
+/**
+ * Where to go on with a shard.
+ * @throws STORE_MISSING when the log has dropped what a store had loaded, and this is not that one
+ */
+export function cursorOf({ cursors }: Store, shard: number, { firstOffset }: LogReader): number {
+  const cursor = cursors.get(shard);
+  if (cursor === undefined && firstOffset > 0) {
+    const why = `the log begins at ${firstOffset}: what was before it was loaded and dropped`;
+    throw fault('STORE_MISSING', { seen: `that has loaded shard ${shard}`, why });
+  }
+  return cursor ?? 0;
+}
 
 /**
  * How far one shard is, on disk and in the store. Its writer says at moments (marks) how many

@@ -169,7 +169,9 @@ export async function sweep(
   await removeOld(join(directory, orphansName), nowMs);
   const missing = new Set(known);
   let setAside = 0;
-  for (const path of await pathsIn(directory)) {
+  // Folders without anything in them are removed on the way.
+  const tidied = (path: string) => rmdir(join(directory, path)).catch(() => undefined);
+  for (const path of await lakePaths(directory, tidied)) {
     missing.delete(path);
     if (known.has(path)) continue;
     // Most likely a crash has left it. But a catalog that was lost must not take the files along.
@@ -189,14 +191,22 @@ async function removeOld(directory: string, nowMs: number): Promise<void> {
   }
 }
 
-/** Files of ours, below the lake; folders without anything in them are removed on the way. */
-async function pathsIn(directory: string, below = '', depth = 0): Promise<readonly string[]> {
+/**
+ * Files of ours, below the lake.
+ * @param onFolder is told of each folder on the way, after what is in it
+ */
+export async function lakePaths(
+  directory: string,
+  onFolder: (path: string) => Promise<unknown> = () => Promise.resolve(),
+  below = '',
+  depth = 0,
+): Promise<readonly string[]> {
   const paths: string[] = [];
   for (const entry of await readdir(join(directory, below), { withFileTypes: true })) {
     const path = join(below, entry.name);
     if (entry.isDirectory() && depth < 3 && !entry.name.startsWith('.')) {
-      paths.push(...(await pathsIn(directory, path, depth + 1)));
-      await rmdir(join(directory, path)).catch(() => undefined);
+      paths.push(...(await lakePaths(directory, onFolder, path, depth + 1)));
+      await onFolder(path);
     } else if (depth === 3 && ourName.test(entry.name)) paths.push(path);
   }
   return paths;

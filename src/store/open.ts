@@ -1,18 +1,21 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
+import { assert, DirectoryLock, fault, limits, messageOf, MillraceError } from '../base/index.ts';
+import { nodeDisk } from '../base/index.ts';
 import { emptyName, fileName, openCatalog } from './catalog.ts';
 import { Duck } from './duckdb.ts';
 import { follow } from './lake-catalog.ts';
 import type { Kept } from './parked.ts';
+import { markStore, mustNotBeLost } from './presence.ts';
 import { DuckStore } from './store.ts';
 import type { Store } from './seam.ts';
 import { quoted, Relations } from './views.ts';
 
 /**
  * Locks and opens the store below a data directory.
- * @throws LOCKED when another process has it, and does not end soon; STORE_FAILED
+ * @throws LOCKED when another process has it, and does not end soon; STORE_MISSING when it is gone;
+ * STORE_FAILED
  */
 export async function openStore(dataDirectory: string, kept: Kept): Promise<Store> {
   const directory = join(dataDirectory, 'store');
@@ -22,9 +25,10 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
   await nodeDisk.makeDirectory(lake);
   const holder = () => 'a process of an earlier server that is still ending';
   const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
-  await rm(staging, { recursive: true, force: true });
-  await mkdir(staging);
   try {
+    await mustNotBeLost(dataDirectory);
+    await rm(staging, { recursive: true, force: true });
+    await mkdir(staging);
     const settings = {
       // The engine would write its log into its tables at any commit, also when there is no room
       // for both, and then refuse to go on; `#checkpointIfDue` looks first.
@@ -58,8 +62,11 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
     const places = { directory, lakeDirectory: lake, staging, lock };
     const store = new DuckStore({ ...places, duck, ...connections, catalog, relations, kept });
     await store.openLake();
+    await markStore(dataDirectory);
     return store;
   } catch (error) {
+    lock.release();
+    if (error instanceof MillraceError) throw error;
     throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
   }
 }
