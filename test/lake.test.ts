@@ -307,6 +307,7 @@ describe('compaction', () => {
     timeMax: 0,
     receiptMin: 0n,
     receiptMax: 0n,
+    crcs: [],
   });
 
   test('many small files of a day become one, sorted, with every row', async () => {

@@ -43,8 +43,8 @@ const running = new WeakSet<Store>();
 /**
  * Makes a backup, or brings the one in a folder up to now.
  * @param directory an absolute path. @param verify whether what is there already is checked again.
- * @throws BACKUP_PLACE, BACKUP_BUSY, BACKUP_DAMAGED, BACKUP_FAILED, LOG_DAMAGED, STORE_INVALID;
- * the former backup is whole
+ * @throws BACKUP_PLACE, BACKUP_BUSY, BACKUP_DAMAGED, BACKUP_FAILED, LOG_DAMAGED, STORE_INVALID,
+ * DATA_DAMAGED; the former backup is whole
  */
 export async function backup(
   source: BackupSource,
@@ -134,9 +134,9 @@ class Backup {
         rows,
       })),
       quarantined: await store.parked.count(),
-      lake: store.lake.files.map(({ path, bytes }) => {
+      lake: store.lake.files.map(({ path, bytes, crcs }) => {
         const from = join(store.lake.directory, path);
-        return { path: join(lakeName, path), bytes, from, kind: 'lake' };
+        return { path: join(lakeName, path), bytes, from, kind: 'lake', crcs };
       }),
       keys: await this.#keys(),
     };

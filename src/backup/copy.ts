@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { link, open } from 'node:fs/promises';
-import { fault, nodeDisk, type ReadableFile, type Task } from '../base/index.ts';
+import { crcsOf, damaged, damageIn, fault, limits, nodeDisk } from '../base/index.ts';
+import type { ReadableFile, Task } from '../base/index.ts';
 
-const pieceBytes = 1024 * 1024;
+const pieceBytes = 4 * limits.pieceBytes;
 /** As much of two files as tells them apart: a segment of the log begins with random numbers. */
 const headBytes = 4096;
 
@@ -28,8 +29,19 @@ export class Count {
   }
 }
 
-/** Reads the first bytes of a file, piece by piece. @throws BACKUP_FAILED when it is shorter */
-async function* piecesOf(file: ReadableFile, bytes: number, name: string): AsyncGenerator<Buffer> {
+/** What is known of a file's bytes before they are read. */
+export type Known = { readonly path: string; readonly crcs: readonly number[] };
+
+/**
+ * Reads the first bytes of a file, piece by piece.
+ * @throws BACKUP_FAILED when it is shorter, DATA_DAMAGED when it is not what is known of it
+ */
+async function* piecesOf(
+  file: ReadableFile,
+  bytes: number,
+  name: string,
+  known: Known | undefined,
+): AsyncGenerator<Buffer> {
   const buffer = Buffer.allocUnsafe(Math.min(pieceBytes, bytes));
   for (let at = 0; at < bytes; ) {
     const piece = buffer.subarray(0, Math.min(pieceBytes, bytes - at));
@@ -37,9 +49,17 @@ async function* piecesOf(file: ReadableFile, bytes: number, name: string): Async
     if (count < piece.length) {
       throw fault('BACKUP_FAILED', { seen: `${name} ends after ${at + count} of ${bytes} bytes` });
     }
+    if (known) mustBeKnown(known, piece, at);
     yield piece;
     at += count;
   }
+}
+
+function mustBeKnown({ path, crcs }: Known, piece: Buffer, at: number): void {
+  const first = at / limits.pieceBytes;
+  const found = crcsOf(piece);
+  const [wrong] = damageIn(crcs.slice(first, first + found.length), found, piece.length);
+  if (wrong) throw damaged(path, { from: at + wrong.from, to: at + wrong.to });
 }
 
 /** Copies the first bytes of a file to a new one; not synced. @returns their SHA-256 */
@@ -48,11 +68,12 @@ export async function copyOf(
   bytes: number,
   to: string,
   count: Count,
+  known?: Known,
 ): Promise<string> {
   const hash = createHash('sha256');
   const handle = await open(to, 'wx', 0o600);
   try {
-    for await (const piece of piecesOf(file, bytes, to)) {
+    for await (const piece of piecesOf(file, bytes, to, known)) {
       hash.update(piece);
       await handle.writeFile(piece);
       count.add(piece.length);
@@ -68,11 +89,12 @@ export async function hashOf(
   path: string,
   bytes: number,
   count: Count,
+  known?: Known,
 ): Promise<string | undefined> {
   return withFile(path, async (file) => {
     if ((await file.size()) !== bytes) return undefined;
     const hash = createHash('sha256');
-    for await (const piece of piecesOf(file, bytes, path)) {
+    for await (const piece of piecesOf(file, bytes, path, known)) {
       hash.update(piece);
       count.add(piece.length);
     }

@@ -25,6 +25,8 @@ export type Source = {
    *  - `passing`: its first bytes are what they must be now
    */
   readonly kind: 'lake' | 'raw' | 'sealed' | 'passing';
+  /** Checksums of its pieces, if they are known. */
+  readonly crcs?: readonly number[];
 };
 
 /** What is to be done for a file. */
@@ -150,17 +152,18 @@ export class Folder {
   async #take(
     from: string | ReadableFile,
     place: string,
-    { path, bytes, kind }: Pick<Source, 'path' | 'bytes' | 'kind'>,
+    { path, bytes, kind, crcs = [] }: Pick<Source, 'path' | 'bytes' | 'kind' | 'crcs'>,
     count: Count,
   ): Promise<string> {
+    const known = { path, crcs };
     if (typeof from !== 'string') return copyOf(from, bytes, place, count);
     if (kind !== 'passing' && (await isLinked(from, place))) {
-      const sha256 = await hashOf(place, bytes, count);
+      const sha256 = await hashOf(place, bytes, count, known);
       if (sha256 !== undefined) return sha256;
     } else {
       const sha256 = await withFile(from, async (file) => {
         if (kind !== 'passing' && (await file.size()) !== bytes) return undefined;
-        return copyOf(file, bytes, place, count);
+        return copyOf(file, bytes, place, count, known);
       });
       if (sha256 !== undefined) return sha256;
     }

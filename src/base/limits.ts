@@ -144,6 +144,8 @@ export const limits = Object.freeze({
   fileVectorBytesMax: 64 * mib,
   /** Values that a file has in memory while it is written. Beyond: one more row group. */
   fileRowGroupBytesMax: 64 * mib,
+  /** Bytes of a file that have a checksum of their own: damage costs what lies in one. */
+  pieceBytes: 256 * kib,
   /** Files of a day from which on the smaller ones are merged, also while the day lasts. */
   dayFilesMax: 8,
   /** A file is merged with others that are together at least this share of its size. */

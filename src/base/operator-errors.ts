@@ -203,6 +203,12 @@ export const operatorErrors = {
       'Nothing was changed. Put the folder store/ back, or take a backup: millrace restore DIR ' +
       '--data NEW',
   },
+  DATA_DAMAGED: {
+    status: 500,
+    retryable: false,
+    message: '{seen} is not what was written: {why}',
+    hint: 'Nothing was made of it. If a backup has the file, put it back: docs/lake.md says more.',
+  },
   STORE_NO_ROOM: {
     status: 503,
     retryable: true,

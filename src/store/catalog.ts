@@ -188,6 +188,10 @@ DELETE FROM mr.lake;
 COMMIT;
 `,
   },
+  {
+    has: "FROM duckdb_columns() WHERE schema_name = 'mr' AND column_name = 'crcs'",
+    sql: 'ALTER TABLE mr.files ADD COLUMN crcs UINTEGER[]',
+  },
 ];
 
 export type Catalog = {

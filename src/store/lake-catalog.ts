@@ -1,4 +1,4 @@
-import type { DuckWriter } from './duckdb.ts';
+import type { DuckWriter, Plain } from './duckdb.ts';
 import type { LakeFile } from './lake-types.ts';
 import type { Column, ColumnType } from './types.ts';
 import { quoted, type Relations, type StoredTable } from './views.ts';
@@ -44,6 +44,7 @@ export async function readFiles(duck: DuckWriter): Promise<Map<number, LakeFile[
       timeMax: Number(row.time_max),
       receiptMin: BigInt(row.receipt_min as string),
       receiptMax: BigInt(row.receipt_max as string),
+      crcs: ((row.crcs ?? []) as readonly Plain[]).map(Number),
     };
     const id = Number(row.table_id);
     files.set(id, [...(files.get(id) ?? []), file]);

@@ -1,6 +1,7 @@
 import { readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { assert, fault, isMissing, limits, messageOf, nodeDisk, randomIds } from '../base/index.ts';
+import { assert, crcsOfFile, damageIn, damaged, fault, isMissing } from '../base/index.ts';
+import { limits, messageOf, nodeDisk, randomIds } from '../base/index.ts';
 import { vectorRows } from './chores.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
 import type { LakeFile } from './lake-types.ts';
@@ -80,7 +81,8 @@ export class LakeFiles {
         COPY (SELECT ${namesOf(table)} FROM (${source}) ORDER BY time, _receipt)
         TO ${quoted(staged)} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2,
           ROW_GROUP_SIZE ${rowGroupRows(plainBytes / rows)}, RETURN_STATS)`);
-      const file = { name, day, plainBytes, ...statsOf(stats) };
+      const crcs = await this.#crcsOf(staged);
+      const file = { name, day, plainBytes, ...statsOf(stats), crcs };
       assert(file.rows === rows, `${file.rows} of ${rows} rows are in a file`);
       await nodeDisk.syncFile(staged);
       const folder = join(this.directory, dayFolder(table, day));
@@ -108,6 +110,28 @@ export class LakeFiles {
     const [found] = await engine.all(`
       SELECT (${sums.join(' + ')})::BIGINT AS n FROM (${source})`);
     return Number(found?.n) + 8 * rows * (columns.size + 3);
+  }
+
+  async #crcsOf(path: string): Promise<readonly number[]> {
+    const file = await nodeDisk.openRead(path);
+    try {
+      return await crcsOfFile(file);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Whether files are what was written, as far as is known. @throws DATA_DAMAGED */
+  async mustBeWhole(table: TableSchema, files: readonly LakeFile[]): Promise<void> {
+    for (const file of files) {
+      const path = filePath(table, file);
+      const [first] = damageIn(
+        file.crcs,
+        await this.#crcsOf(join(this.directory, path)),
+        file.bytes,
+      );
+      if (first) throw damaged(path, first);
+    }
   }
 
   /** Files that the store does not name: they go when no query reads them any more. */

@@ -17,6 +17,8 @@ export type LakeFile = {
   readonly timeMax: number;
   readonly receiptMin: bigint;
   readonly receiptMax: bigint;
+  /** Checksums of its pieces; none if an earlier version has written it. */
+  readonly crcs: readonly number[];
 };
 
 /** Runs work while nothing else is written: between two loads. */
@@ -73,7 +75,7 @@ export interface Lake {
   /** Once, for `due` and `isFull`: looks how long the rows are that were hot at the start. */
   weigh(): Promise<void>;
   /** All that the catalog names; paths are below the folder. */
-  readonly files: readonly { readonly path: string; readonly bytes: number }[];
+  readonly files: readonly (Pick<LakeFile, 'bytes' | 'crcs'> & { readonly path: string })[];
   /** Moves all rows that are hot now to files. @returns how many rows */
   archive(database: string, table: string, between: Between): Promise<number>;
   /** Makes one file of some of the same day. */

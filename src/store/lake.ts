@@ -140,9 +140,9 @@ export class DuckLake implements Lake {
     return { hotRows: sealed + this.#hot.rows, files: files.length, bytes: bytesOf(files) };
   }
 
-  get files(): readonly { readonly path: string; readonly bytes: number }[] {
+  get files(): Lake['files'] {
     return [...this.#parts.tables.values()].flatMap((table) => {
-      return table.files.map((file) => ({ path: filePath(table, file), bytes: file.bytes }));
+      return table.files.map((file) => ({ ...file, path: filePath(table, file) }));
     });
   }
 
@@ -211,6 +211,11 @@ export class DuckLake implements Lake {
     return this.#files.discard(table, files);
   }
 
+  /** Before a file is read to be written anew. @throws DATA_DAMAGED */
+  mustBeWhole(table: TableSchema, files: readonly LakeFile[]): Promise<void> {
+    return this.#files.mustBeWhole(table, files);
+  }
+
   async #daysOf(source: string): Promise<readonly Part[]> {
     const found = await this.#parts.archiver.all(`
       SELECT time // ${daySeconds} AS day, count(*) AS n FROM (${source})
@@ -240,6 +245,7 @@ export class DuckLake implements Lake {
     const [first] = files;
     assert(first && files.every(({ day }) => day === first.day), 'files of one day');
     await this.#parts.mustHaveRoom(bytesOf(files));
+    await this.mustBeWhole(table, files);
     const source = this.#parts.relations.files(table, files);
     const part = { source, day: first.day, rows: sumOf(files) };
     const merged = await this.#parts.apart((engine) => this.#files.write(table, [part], engine));
@@ -297,6 +303,7 @@ export class DuckLake implements Lake {
       for (const file of files) {
         const part = await partOf?.(table, file);
         if (!part) continue;
+        if (part.source !== '') await this.mustBeWhole(table, [file]);
         await this.#parts.mustHaveRoom(part.rows === 0 ? 0 : file.bytes);
         add.push(...(await this.#files.write(table, [{ ...part, day: file.day }])));
         remove.push(file);
@@ -450,9 +457,10 @@ function dayOf(day: number): string {
 function rowsOf({ id }: StoredTable, files: readonly LakeFile[]): string {
   const rows = files.map((file) => {
     const { name, day, rows: count, bytes, plainBytes } = file;
-    const { timeMin, timeMax, receiptMin, receiptMax } = file;
+    const { timeMin, timeMax, receiptMin, receiptMax, crcs } = file;
     const numbers = [count, bytes, timeMin, timeMax, receiptMin, receiptMax];
-    return `('${name}', ${id}, '${day}', ${numbers.join(', ')}, ${nowSql}, ${plainBytes})`;
+    const own = `'${name}', ${id}, '${day}', ${numbers.join(', ')}`;
+    return `(${own}, ${nowSql}, ${plainBytes}, [${crcs.join(', ')}]::UINTEGER[])`;
   });
   return rows.join(', ');
 }

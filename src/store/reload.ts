@@ -159,6 +159,7 @@ export class DuckReload implements Reload {
       if (Number(found?.n) === 0) continue;
       this.#remove.push(file);
       if (Number(found?.n) === file.rows) continue;
+      await lake.mustBeWhole(this.#table, [file]);
       await mustHaveRoom(file.bytes);
       const rest = `FROM (${source}) WHERE NOT (${this.#coveredSql()})`;
       this.#add.push(...(await lake.write(table, rest)));
