@@ -147,6 +147,7 @@ export const settings = {
   where: setting(text.optional(), "which events, as behind WHERE: email = 'x'", 'CONDITION'),
   dryRun: setting(flag.default(false), 'change nothing, only say what would happen'),
   verify: setting(flag.default(false), 'also read what the backup has already, and mend it'),
+  repair: setting(flag.default(false), 'mend what can be mended; what it changes is kept aside'),
   yes: setting(flag.default(false), 'do not ask'),
   after: setting(text.optional(), 'wait until the events of this receipt are there', 'RECEIPT'),
   name: setting(text.optional(), 'name of the key, for people', 'NAME'),

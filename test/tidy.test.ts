@@ -23,6 +23,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   loader: ['base', 'event', 'log', 'store', 'keys'],
   query: ['base', 'event', 'store'],
   backup: ['base', 'log', 'store', 'loader'],
+  fsck: ['base', 'event', 'log', 'store', 'keys'],
   supervise: ['base'],
   admin: ['base', 'event', 'query', 'store', 'loader', 'keys', 'backup', 'supervise'],
   cli: [
@@ -33,6 +34,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'api',
     'admin',
     'backup',
+    'fsck',
     'supervise',
     'app.ts',
     'config.ts',

@@ -200,14 +200,24 @@ export const operatorErrors = {
     retryable: false,
     message: 'the store {seen} is not there, but there was one: {why}',
     hint:
-      'Nothing was changed. Put the folder store/ back, or take a backup: millrace restore DIR ' +
-      '--data NEW',
+      'Nothing was changed. Put the folder store/ back; or take a backup: millrace restore DIR ' +
+      '--data NEW; or make one of the lake and the log: millrace fsck --repair',
+  },
+  STORE_DAMAGED: {
+    status: 500,
+    retryable: false,
+    message: 'the store is damaged: {seen}',
+    hint:
+      'With the server stopped, millrace fsck says what that covers, and millrace fsck --repair ' +
+      'keeps what can be kept. Or take a backup: millrace restore DIR --data NEW',
   },
   DATA_DAMAGED: {
     status: 500,
     retryable: false,
     message: '{seen} is not what was written: {why}',
-    hint: 'Nothing was made of it. If a backup has the file, put it back: docs/lake.md says more.',
+    hint:
+      'Nothing was made of it. Put the file back from a backup, or stop the server and keep what ' +
+      'can be kept: millrace fsck --repair',
   },
   STORE_NO_ROOM: {
     status: 503,

@@ -201,7 +201,7 @@ async function isThere(server: ServerFile): Promise<boolean> {
 }
 
 /** No edges: every shard is recovered and loaded by this process. */
-function closedConfig(data: string): RoomsConfig {
+export function closedConfig(data: string): RoomsConfig {
   // What goes from quarantine, and when, is the server's to say.
   const kept = { quarantineBytes: Number.MAX_SAFE_INTEGER, quarantineDays: 36_500 };
   const quiet = { logLevel: 'error', alarmWebhook: undefined } as const;

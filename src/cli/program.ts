@@ -7,6 +7,7 @@ import { columnsCommand } from './columns.ts';
 import { eraseCommand } from './erase.ts';
 import { exportCommand } from './export.ts';
 import { flushCommand } from './flush.ts';
+import { fsckCommand } from './fsck.ts';
 import { keysCommand } from './keys.ts';
 import { logCommand } from './log.ts';
 import { openapiCommand } from './openapi.ts';
@@ -41,7 +42,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const asking = [queriesCommand, exportCommand];
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
   const lake = [archiveCommand, retentionCommand, eraseCommand, reloadCommand];
-  const copies = [backupCommand, restoreCommand, logCommand, openapiCommand];
+  const copies = [backupCommand, restoreCommand, fsckCommand, logCommand, openapiCommand];
   for (const command of [...commands, ...asking, ...repair, ...lake, ...copies]) {
     program.addCommand(command);
   }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { assert, type Disk, isMissing, type ReadableFile, readWhole } from '../base/index.ts';
+import { assert, type Disk, isMissing, messageOf } from '../base/index.ts';
+import { type ReadableFile, readWhole } from '../base/index.ts';
 import { decodeHeader, encodeFrame, type Found } from './format.ts';
 import { headerBytes, scan, type SegmentHeader } from './format.ts';
 import { segmentPath, shardDirectory } from './segments.ts';
@@ -199,11 +200,8 @@ export class RawShard {
   }
 
   async #list(): Promise<void> {
-    const names = await this.disk.list(this.#directory).catch((error: NodeJS.ErrnoException) => {
-      if (isMissing(error)) return undefined;
-      throw error;
-    });
-    if (!names) return;
+    const names = await namesIn(this.disk, this.#directory);
+    if (names.length === 0) return;
     for (const name of names) {
       if (name.endsWith('.tmp')) await this.disk.remove(join(this.#directory, name));
     }
@@ -244,4 +242,45 @@ async function* piecesOf(file: ReadableFile): AsyncGenerator<Buffer> {
 
 function recordsOf(header: SegmentHeader, bytes: Buffer): Iterable<Found> {
   return scan(header, bytes.subarray(headerBytes), header.base + headerBytes, true).records;
+}
+
+/** How many segments are kept raw, all shards together. */
+export async function rawSegmentsIn(disk: Disk, dataDirectory: string): Promise<number> {
+  let count = 0;
+  for (const shard of await namesIn(disk, rawDirectory(dataDirectory))) {
+    const names = await namesIn(disk, join(rawDirectory(dataDirectory), shard));
+    count += names.filter((name) => ours.test(name)).length;
+  }
+  return count;
+}
+
+/** The kept segments of a shard that cannot be read whole, and why. Changes nothing. */
+export async function rawDamage(
+  disk: Disk,
+  dataDirectory: string,
+  shard: number,
+): Promise<readonly { readonly name: string; readonly why: string }[]> {
+  const directory = join(rawDirectory(dataDirectory), String(shard));
+  const damaged: { name: string; why: string }[] = [];
+  for (const name of await namesIn(disk, directory)) {
+    const [, base] = ours.exec(name) ?? [];
+    if (base === undefined) continue;
+    try {
+      const bytes = await decompressed(await readWhole(disk, join(directory, name)));
+      const header = decodeHeader(bytes.subarray(0, headerBytes), Number.parseInt(base, 10));
+      if (!header) damaged.push({ name, why: 'no valid header' });
+    } catch (error) {
+      damaged.push({ name, why: messageOf(error) });
+    }
+  }
+  return damaged;
+}
+
+async function namesIn(disk: Disk, directory: string): Promise<readonly string[]> {
+  try {
+    return await disk.list(directory);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
 }

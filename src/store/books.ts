@@ -13,6 +13,9 @@ export const ledgerColumns = [
   'dropped',
 ] as const;
 
+/** How the ledger calls rows that are gone. */
+export type Gone = 'expired' | 'dropped' | 'deduplicated';
+
 const minutesOfDay = 24 * 60;
 const account = 'minute, "database", "table", key_id';
 const placesMax = 20;
@@ -70,24 +73,30 @@ export class DuckBooks implements Books {
   }
 
   /** As part of the open transaction: so many rows of a table are gone, the oldest lines first. */
-  async remove(
-    database: string,
-    table: string,
-    rows: number,
-    as: 'expired' | 'dropped',
-  ): Promise<void> {
+  async remove(database: string, table: string, rows: number, as: Gone): Promise<void> {
+    await this.#take('committed', `"database" = '${database}' AND "table" = '${table}'`, rows, as);
+    await this.#writer.run(`UPDATE mr.tables SET rows = rows - ${rows}
+      WHERE "database" = '${database}' AND name = '${table}'`);
+  }
+
+  /** As part of the open transaction: so many events are not in quarantine any more. */
+  removeParked(events: number): Promise<void> {
+    return this.#take('quarantined', 'true', events, 'dropped');
+  }
+
+  /** Moves events from one column to another, the oldest lines first. */
+  async #take(from: string, where: string, events: number, to: Gone): Promise<void> {
     const counts = ledgerColumns.map((name) => {
-      return name === 'committed' ? '-gone' : name === as ? 'gone' : '0';
+      return name === from ? '-gone' : name === to ? 'gone' : '0';
     });
     await this.#writer.run(`INSERT INTO mr.ledger
       SELECT ${account}, ${counts.join(', ')} FROM (
-        SELECT ${account}, least(n, greatest(0, ${rows} - (sum(n) OVER oldest - n)))::BIGINT AS gone
-        FROM (SELECT ${account}, sum(committed) AS n FROM mr.ledger
-          WHERE "database" = '${database}' AND "table" = '${table}' GROUP BY ${account})
-        WINDOW oldest AS (ORDER BY minute, key_id ROWS UNBOUNDED PRECEDING))
+        SELECT ${account},
+          least(n, greatest(0, ${events} - (sum(n) OVER oldest - n)))::BIGINT AS gone
+        FROM (SELECT ${account}, sum(${from}) AS n FROM mr.ledger
+          WHERE ${where} GROUP BY ${account})
+        WINDOW oldest AS (ORDER BY minute, ${account} ROWS UNBOUNDED PRECEDING))
       WHERE gone > 0`);
-    await this.#writer.run(`UPDATE mr.tables SET rows = rows - ${rows}
-      WHERE "database" = '${database}' AND name = '${table}'`);
   }
 
   async audit(): Promise<Remainder> {

@@ -5,7 +5,7 @@ import { macrosSql } from './td-macros.ts';
 import type { CellValue, Rows } from './rows.ts';
 import { type Column, type ColumnType, skewBounds } from './types.ts';
 import type { TableBatch, TableSchema } from './types.ts';
-import type { Relations, StoredTable } from './views.ts';
+import { nowSql, type Relations, type StoredTable } from './views.ts';
 
 /*
  * What is in the file besides the users' databases:
@@ -230,7 +230,8 @@ export async function openCatalog(duck: DuckWriter): Promise<Catalog> {
   return { tables, cursors, dropped };
 }
 
-async function readTables(duck: DuckWriter): Promise<Map<string, StoredTable>> {
+/** All tables that the catalog names, by name. */
+export async function readTables(duck: DuckWriter): Promise<Map<string, StoredTable>> {
   const columns = await readColumns(duck);
   const files = await readFiles(duck);
   const sealed = await readSealed(duck);
@@ -305,8 +306,6 @@ export function growth(
   }
   return sql.length === 0 ? [] : [...sql, relations.view(after)];
 }
-
-export const nowSql = `now() AT TIME ZONE 'UTC'`;
 
 /** Reads the file of `rows` at `path` as rows of a table, in the order of `rowColumns`. */
 export function selectRows(rows: Rows, path: string): string {

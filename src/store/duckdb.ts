@@ -87,13 +87,15 @@ export class Duck {
     emptyPath: string,
     rowGroupRows: number,
     settings: Readonly<Record<string, string>>,
+    access: 'READ_ONLY' | 'READ_WRITE' = 'READ_WRITE',
   ): Promise<Duck> {
     const instance = await DuckDBInstance.create(emptyPath, { ...engineSettings, ...settings });
     const duck = new Duck(instance, basename(path, '.duckdb'));
     const connection = await instance.connect();
     try {
       const file = path.replaceAll("'", "''");
-      await connection.run(`ATTACH '${file}' AS "${duck.#name}" (ROW_GROUP_SIZE ${rowGroupRows})`);
+      const options = `${access}, ROW_GROUP_SIZE ${rowGroupRows}`;
+      await connection.run(`ATTACH '${file}' AS "${duck.#name}" (${options})`);
       // Files never change: what their footers say is read once, and forgotten in want of memory.
       await connection.run('SET GLOBAL parquet_metadata_cache = true');
     } catch (error) {

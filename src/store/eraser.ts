@@ -1,13 +1,13 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { fault, messageOf } from '../base/index.ts';
 import { columnName, membersOf } from '../event/index.ts';
-import { nowSql, tableKey } from './catalog.ts';
+import { tableKey } from './catalog.ts';
 import type { DuckWriter } from './duckdb.ts';
 import type { Between, Candidate, Eraser, Erasure, OpenErasure, Predicate } from './lake-types.ts';
 import type { DuckLake } from './lake.ts';
 import { renewFresh } from './fresh.ts';
 import { matchesInLines, matchesSql, readPredicate, strangeNames } from './predicate.ts';
-import { quoted, type Relations, type StoredTable } from './views.ts';
+import { nowSql, quoted, type Relations, type StoredTable } from './views.ts';
 
 type Parts = {
   readonly lake: DuckLake;

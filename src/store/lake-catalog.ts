@@ -1,7 +1,7 @@
 import type { DuckWriter, Plain } from './duckdb.ts';
 import type { LakeFile } from './lake-types.ts';
 import type { Column, ColumnType } from './types.ts';
-import { quoted, type Relations, type StoredTable } from './views.ts';
+import { nowSql, quoted, type Relations, type StoredTable } from './views.ts';
 
 /* What the catalog knows of the lake. */
 
@@ -50,6 +50,18 @@ export async function readFiles(duck: DuckWriter): Promise<Map<number, LakeFile[
     files.set(id, [...(files.get(id) ?? []), file]);
   }
   return files;
+}
+
+/** The statement that names files. */
+export function filesSql({ id }: StoredTable, files: readonly LakeFile[]): string {
+  const rows = files.map((file) => {
+    const { name, day, rows: count, bytes, plainBytes } = file;
+    const { timeMin, timeMax, receiptMin, receiptMax, crcs } = file;
+    const numbers = [count, bytes, timeMin, timeMax, receiptMin, receiptMax];
+    const own = `'${name}', ${id}, '${day}', ${numbers.join(', ')}`;
+    return `(${own}, ${nowSql}, ${plainBytes}, [${crcs.join(', ')}]::UINTEGER[])`;
+  });
+  return `INSERT INTO mr.files VALUES ${rows.join(', ')}`;
 }
 
 /** The generations that were sealed when the store was closed or killed, by table. */

@@ -1,3 +1,4 @@
+import type { Stretch } from '../base/index.ts';
 import type { TableSchema } from './types.ts';
 
 /* The files of tables, as seen from outside. */
@@ -76,6 +77,18 @@ export interface Lake {
   weigh(): Promise<void>;
   /** All that the catalog names; paths are below the folder. */
   readonly files: readonly (Pick<LakeFile, 'bytes' | 'crcs'> & { readonly path: string })[];
+  /**
+   * Takes a damaged or missing file out of its table, all but the rows that lie where it is whole.
+   * What is lost is counted as dropped. The file is removed.
+   * @param path below the folder. @param damage bytes that are not as they were
+   */
+  salvage(
+    path: string,
+    damage: readonly Stretch[],
+    between: Between,
+  ): Promise<{ readonly kept: number; readonly lost: number }>;
+  /** Removes hot rows that are in files, by receipt. @returns how many; they count as repeats */
+  dropRepeats(between: Between): Promise<number>;
   /** Moves all rows that are hot now to files. @returns how many rows */
   archive(database: string, table: string, between: Between): Promise<number>;
   /** Makes one file of some of the same day. */

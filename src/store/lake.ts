@@ -1,12 +1,14 @@
-import { assert, fault, isFault, limits, systemClock } from '../base/index.ts';
-import type { DuckBooks } from './books.ts';
-import { nowSql, tableKey } from './catalog.ts';
+import { assert, fault, isFault, limits, type Stretch, systemClock } from '../base/index.ts';
+import type { DuckBooks, Gone } from './books.ts';
+import { tableKey } from './catalog.ts';
 import { choreOf } from './chores.ts';
 import type { DuckWriter } from './duckdb.ts';
+import { filesSql } from './lake-catalog.ts';
 import { LakeFiles, type Part, sweep } from './lake-files.ts';
 import { gather, removeFresh } from './fresh.ts';
 import { HotTables } from './hot.ts';
 import type { Between, Chore, Lake, LakeFile, LakeSize, Retention } from './lake-types.ts';
+import { wholeParts } from './salvage.ts';
 import type { TableSchema } from './types.ts';
 import { filePath, quoted, type Relations, type StoredTable } from './views.ts';
 
@@ -54,7 +56,7 @@ export type Rewrite = {
   /** As part of the transaction: changes the hot table. @returns the table as it is then */
   readonly hot?: ((table: StoredTable) => Promise<StoredTable>) | undefined;
   /** How the ledger calls rows that are gone. */
-  readonly as?: 'expired' | 'dropped' | undefined;
+  readonly as?: Gone | undefined;
   /** As part of the transaction, if rows are gone. */
   readonly note?: ((removed: number) => Promise<void>) | undefined;
 };
@@ -352,6 +354,42 @@ export class DuckLake implements Lake {
     return Number(found?.n);
   }
 
+  async salvage(
+    path: string,
+    damage: readonly Stretch[],
+    between: Between,
+  ): Promise<{ readonly kept: number; readonly lost: number }> {
+    const [table, file] = this.#named(path);
+    const parts = await wholeParts(this.#parts.archiver, this.directory, table, file, damage);
+    const add = await this.#files.write(table, parts);
+    const { database, table: name } = table;
+    const swap = () => this.replace(database, name, { remove: [file], add });
+    const { removed } = await between(swap);
+    return { kept: sumOf(add), lost: removed };
+  }
+
+  async dropRepeats(between: Between): Promise<number> {
+    let repeats = 0;
+    for (const table of this.#parts.tables.values()) {
+      if (table.files.length === 0) continue;
+      const inFiles = `SELECT _receipt FROM (${this.#parts.relations.files(table, table.files)})`;
+      const hot = (now: StoredTable) => this.#removeHot(now, `_receipt IN (${inFiles})`);
+      const change = { remove: [], add: [], hot, as: 'deduplicated' } as const;
+      const replace = () => this.replace(table.database, table.table, change);
+      repeats += (await between(replace)).removed;
+    }
+    return repeats;
+  }
+
+  /** The file at a path below the lake. */
+  #named(path: string): readonly [StoredTable, LakeFile] {
+    for (const table of this.#parts.tables.values()) {
+      const file = table.files.find((one) => filePath(table, one) === path);
+      if (file) return [table, file];
+    }
+    throw fault('NO_SUCH_TABLE', { seen: path });
+  }
+
   async retain(database: string, table: string, seconds: number | undefined): Promise<void> {
     const { writer, settle } = this.#parts;
     const kept = this.#retentions.filter((one) => {
@@ -406,7 +444,7 @@ export class DuckLake implements Lake {
           const gone = [...names].map((name) => `'${name}'`).join(', ');
           await writer.run(`DELETE FROM mr.files WHERE name IN (${gone})`);
         }
-        if (add.length > 0) await writer.run(`INSERT INTO mr.files VALUES ${rowsOf(table, add)}`);
+        if (add.length > 0) await writer.run(filesSql(table, add));
         await writer.run(relations.view(after));
       });
     } catch (error) {
@@ -452,15 +490,4 @@ function byTime(a: LakeFile, b: LakeFile): number {
 
 function dayOf(day: number): string {
   return new Date(day * daySeconds * 1000).toISOString().slice(0, 10);
-}
-
-function rowsOf({ id }: StoredTable, files: readonly LakeFile[]): string {
-  const rows = files.map((file) => {
-    const { name, day, rows: count, bytes, plainBytes } = file;
-    const { timeMin, timeMax, receiptMin, receiptMax, crcs } = file;
-    const numbers = [count, bytes, timeMin, timeMax, receiptMin, receiptMax];
-    const own = `'${name}', ${id}, '${day}', ${numbers.join(', ')}`;
-    return `(${own}, ${nowSql}, ${plainBytes}, [${crcs.join(', ')}]::UINTEGER[])`;
-  });
-  return rows.join(', ');
 }

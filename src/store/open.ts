@@ -1,10 +1,10 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { assert, DirectoryLock, fault, limits, messageOf, MillraceError } from '../base/index.ts';
-import { nodeDisk } from '../base/index.ts';
+import { assert, DirectoryLock, limits, nodeDisk } from '../base/index.ts';
 import { emptyName, fileName, openCatalog } from './catalog.ts';
 import { Duck } from './duckdb.ts';
+import { storeFault } from './inspect.ts';
 import { follow } from './lake-catalog.ts';
 import type { Kept } from './parked.ts';
 import { markStore, mustNotBeLost } from './presence.ts';
@@ -15,7 +15,7 @@ import { quoted, Relations } from './views.ts';
 /**
  * Locks and opens the store below a data directory.
  * @throws LOCKED when another process has it, and does not end soon; STORE_MISSING when it is gone;
- * STORE_FAILED
+ * STORE_DAMAGED; STORE_FAILED
  */
 export async function openStore(dataDirectory: string, kept: Kept): Promise<Store> {
   const directory = join(dataDirectory, 'store');
@@ -66,7 +66,6 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
     return store;
   } catch (error) {
     lock.release();
-    if (error instanceof MillraceError) throw error;
-    throw fault('STORE_FAILED', { seen: messageOf(error) }, error);
+    throw storeFault(error);
   }
 }

@@ -14,13 +14,19 @@ const markText = 'There is a store in store/. Without it no server starts here.\
 
 /** @throws STORE_MISSING when there was a store, and its file is not there */
 export async function mustNotBeLost(dataDirectory: string): Promise<void> {
+  if (await hasStore(dataDirectory)) return;
   const path = join(dataDirectory, 'store', fileName);
-  if (await isThere(path)) return;
   const refuse = (why: string) => fault('STORE_MISSING', { seen: path, why });
   if (await isThere(`${path}.wal`)) throw refuse('its log is there');
-  const files = await lakePaths(join(dataDirectory, 'lake'));
-  if (files.length > 0) throw refuse(`there are files of it in lake/, ${files[0]} for one`);
+  const lake = join(dataDirectory, 'lake');
+  const [first] = (await isThere(lake)) ? await lakePaths(lake) : [];
+  if (first) throw refuse(`there are files of it in lake/, ${first} for one`);
   if (await isThere(join(dataDirectory, markName))) throw refuse(`${markName} says that it was`);
+}
+
+/** Whether the file is there. */
+export function hasStore(dataDirectory: string): Promise<boolean> {
+  return isThere(join(dataDirectory, 'store', fileName));
 }
 
 /** Once there is a store on disk. */

@@ -1,13 +1,13 @@
 import { assert, fault, isFault, limits } from '../base/index.ts';
 import { columnName, membersOf, offsetBits, receiptNumber } from '../event/index.ts';
-import { nowSql, rowColumns, selectRows, tableKey } from './catalog.ts';
+import { rowColumns, selectRows, tableKey } from './catalog.ts';
 import type { DuckWriter } from './duckdb.ts';
 import type { DuckLake } from './lake.ts';
 import type { Between, LakeFile } from './lake-types.ts';
 import type { Reload, Stretch } from './reload-types.ts';
 import { staged } from './staging.ts';
 import type { Column, ColumnType, TableBatch, TableSchema } from './types.ts';
-import { quoted, type Relations, type StoredTable } from './views.ts';
+import { nowSql, quoted, type Relations, type StoredTable } from './views.ts';
 
 type Parts = {
   readonly lake: DuckLake;

@@ -1,12 +1,11 @@
 import { writeFile } from 'node:fs/promises';
 import { receiptNumber } from '../event/index.ts';
-import { nowSql } from './catalog.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
 import type { LakeFile } from './lake-types.ts';
 import { receiptSql } from './receipts.ts';
 import type { Column, ColumnStatus, ColumnType, Conversion, Found } from './types.ts';
 import type { TableSchema } from './types.ts';
-import { namesOf, quoted, type Relations, type StoredTable } from './views.ts';
+import { nowSql, namesOf, quoted, type Relations, type StoredTable } from './views.ts';
 
 /** Characters of changed rows that are written at once. */
 const linesMax = 4 * 1024 * 1024;

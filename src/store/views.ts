@@ -115,3 +115,5 @@ function typesOf({ columns }: TableSchema): readonly (readonly [string, string])
 export function quoted(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
+
+export const nowSql = `now() AT TIME ZONE 'UTC'`;
