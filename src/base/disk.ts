@@ -179,6 +179,16 @@ export async function readWhole(disk: Disk, path: string): Promise<Buffer> {
   }
 }
 
+/** Overwrites some bytes of a file in place, durably. */
+export async function writeBytes(path: string, bytes: Uint8Array, at: number): Promise<void> {
+  const file = await nodeDisk.openDurable(path);
+  try {
+    await file.write(bytes, at);
+  } finally {
+    await file.close();
+  }
+}
+
 /** Replaces a file as a whole: readers see the old or the new text, also after a crash. */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;

@@ -240,7 +240,9 @@ export const catalogue = {
     status: 500,
     retryable: false,
     message: '{seen}',
-    hint: 'The log on disk is not as it was written. Keep the files and look at the hardware.',
+    hint:
+      'Stop the server and put the right log folder back; what is missing, and how to go on ' +
+      'without it, says: millrace fsck',
   },
   ...operatorErrors,
 } as const satisfies Record<string, Entry>;

@@ -19,6 +19,7 @@ export {
   nodeDisk,
   type ReadableFile,
   readWhole,
+  writeBytes,
   writeFileAtomic,
 } from './disk.ts';
 export { catalogue, type FaultCode } from './errors.ts';

@@ -56,11 +56,23 @@ async function lookAtStore(
     const seen = why === undefined ? String(what) : `it is not there, but there was one: ${why}`;
     const [, at] = /Corrupt WAL file: entry at byte position (\d+)/.exec(seen) ?? [];
     const shared = { part: 'store', level: 'damage', seen } as const;
+    const where = 'store/millrace-1.duckdb.wal';
+    if (seen.includes('begins with other bytes')) {
+      return {
+        finding: {
+          ...shared,
+          where,
+          covers: 'nothing: it always begins with the same',
+          remedy: '--repair writes them anew',
+          fix: { kind: 'walBeginning' },
+        },
+      };
+    }
     if (at !== undefined) {
       return {
         finding: {
           ...shared,
-          where: 'store/millrace-1.duckdb.wal',
+          where,
           covers: 'what was written to the store from there on; the log may still have it',
           remedy: '--repair cuts it off there, and loads what the log has',
           // An entry begins with its length and its checksum.

@@ -19,6 +19,8 @@ export type Finding = {
 export type Fix =
   /** Cuts the store's log where it cannot be read. */
   | { readonly kind: 'wal'; readonly at: number }
+  /** Writes the first bytes of the store's log anew. */
+  | { readonly kind: 'walBeginning' }
   /** Makes a new store of the lake and the log. */
   | { readonly kind: 'rebuild' }
   /** Makes tables of the engine anew. */

@@ -4,7 +4,13 @@ import { basename, dirname, join } from 'node:path';
 import { nodeDisk } from '../base/index.ts';
 import { continueAt, LogInspector, mendHeader, segmentPath } from '../log/index.ts';
 import { shardDirectory, shardsIn } from '../log/index.ts';
-import { mendTables, moveCursor, rebuildStore, type Store } from '../store/index.ts';
+import {
+  mendLogBeginning,
+  mendTables,
+  moveCursor,
+  rebuildStore,
+  type Store,
+} from '../store/index.ts';
 import type { Finding, Fix } from './finding.ts';
 
 /** The rooms over the data directory, with all of its log loaded. */
@@ -37,7 +43,7 @@ export class Repair {
     await nodeDisk.makeDirectory(this.kept);
     const fixes = findings.flatMap(({ fix }) => fix ?? []);
     const done: string[] = [];
-    const first = fixes.find(({ kind }) => kind === 'rebuild' || kind === 'wal');
+    const first = fixes.find(({ kind }) => ['rebuild', 'wal', 'walBeginning'].includes(kind));
     // What the store does not say cannot be compared with anything yet.
     for (const fix of first ? [first] : fixes.filter((one) => !needsRooms(one))) {
       done.push(...(await this.#fixClosed(fix)));
@@ -55,6 +61,10 @@ export class Repair {
         await truncate(join(this.#data, 'store', walName), fix.at);
         await nodeDisk.syncFile(join(this.#data, 'store', walName));
         return [`store/${walName} is cut off at ${fix.at}`];
+      case 'walBeginning':
+        await this.#copy(join('store', walName));
+        await mendLogBeginning(join(this.#data, 'store', walName));
+        return [`store/${walName} has its first bytes again`];
       case 'rebuild':
         return this.#rebuild();
       case 'tables': {

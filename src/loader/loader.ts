@@ -280,7 +280,7 @@ export class Loader {
   #halt(shard: Shard, why: string): void {
     if (shard.isHalted) return;
     shard.isHalted = true;
-    const hint = 'stop the server and put the right log folder back; its events are on disk';
+    const hint = 'stop the server and put the right log folder back, or see: millrace fsck';
     this.#options.logger.error({ shard: shard.shard, why, hint }, 'a shard is not loaded any more');
     this.#answerWaiters();
   }

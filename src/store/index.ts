@@ -67,6 +67,7 @@ export type { Reload, Stretch } from './reload-types.ts';
 export { type CellValue, Rows, type Values } from './rows.ts';
 export type { Store } from './seam.ts';
 export { openStore } from './open.ts';
+export { mendLogBeginning } from './wal.ts';
 export { lakePaths } from './lake-files.ts';
 export { type Mended, mendTables, moveCursor } from './mend.ts';
 export { type Rebuilt, rebuildStore } from './rebuild.ts';

@@ -7,6 +7,7 @@ import type { LakeFile } from './lake-types.ts';
 import { hasStore, mustNotBeLost } from './presence.ts';
 import type { Remainder } from './types.ts';
 import { filePath } from './views.ts';
+import { mustBeWholeLog } from './wal.ts';
 
 /** A table of a store that nobody has open, and its files. */
 export type InspectedTable = {
@@ -49,6 +50,7 @@ export async function withStoreFile<T>(
   work: (engine: DuckWriter) => Promise<T>,
 ): Promise<T> {
   const path = join(dataDirectory, 'store', fileName);
+  await mustBeWholeLog(`${path}.wal`);
   const memory = { memory_limit: `${limits.storeMemoryBytesMax} B` };
   try {
     const duck = await Duck.open(path, ':memory:', limits.rowGroupRows, memory, access);

@@ -11,6 +11,7 @@ import { markStore, mustNotBeLost } from './presence.ts';
 import { DuckStore } from './store.ts';
 import type { Store } from './seam.ts';
 import { quoted, Relations } from './views.ts';
+import { mustBeWholeLog } from './wal.ts';
 
 /**
  * Locks and opens the store below a data directory.
@@ -27,6 +28,7 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
   const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
   try {
     await mustNotBeLost(dataDirectory);
+    await mustBeWholeLog(join(directory, `${fileName}.wal`));
     await rm(staging, { recursive: true, force: true });
     await mkdir(staging);
     const settings = {
