@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -108,6 +109,36 @@ test('files of an earlier version, without checksums, are taken as they are', as
   await changes.compact();
   expect(files().map(({ crcs }) => crcs.length)).toEqual([1]);
   expect(await line.rows(sums)).toEqual([[150, 150, 3 * 1225, 50]]);
+});
+
+test('rows in whole parts of a damaged file can be kept', async () => {
+  const [events, group] = [130_000, 122_880];
+  for (let n = 0; n < events; n += 10_000) {
+    const bodies = Array.from({ length: 10_000 }, (_, i) => {
+      return JSON.stringify({ n: n + i, s: hash('md5', String(n + i)) });
+    });
+    await line.submit([{ table: 'visits', bodies }]);
+  }
+  await line.flush();
+  await line.loader.archivist.archive({ database: 'shop', table: 'visits' });
+  const { lake } = line.store;
+  const [file] = lake.files.filter(({ path }) => path.startsWith('shop/visits'));
+  expect(file?.crcs.length).toBeGreaterThan(8);
+  // In the first of two groups of rows, so that the second one stays.
+  const place = join(lake.directory, file?.path ?? '');
+  const bytes = await readFile(place);
+  bytes.fill(0xff, 1_000, 1_008);
+  await writeFile(place, bytes);
+  const damage = damageIn(file?.crcs ?? [], crcsOf(bytes), bytes.length);
+  expect(damage).toHaveLength(1);
+  const done = await line.loader.archivist.alone((between) => {
+    return lake.salvage(file?.path ?? '', damage, between);
+  });
+  expect(done).toEqual({ kept: events - group, lost: group });
+  const counts =
+    'SELECT count(*), count(DISTINCT n), count(*) FILTER (s = md5(n::VARCHAR)) FROM shop.visits';
+  expect(await line.rows(counts)).toEqual([Array(3).fill(events - group)]);
+  expect(await line.store.books.audit()).toEqual({ events: 0, where: [] });
 });
 
 test('damage is located by pieces', () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { receiptText } from '../src/event/index.ts';
 import type { FsckReport } from '../src/fsck/index.ts';
-import { Line } from './support/line.ts';
+import { Line, openLog } from './support/line.ts';
 import { millrace, temporaryDirectory, TestServer } from './support/server.ts';
 import { baseOf, find, flip, inAll, inFile, inLog, makeWhole, mend } from './support/whole.ts';
 import { pathsIn, rowsIn, untouched } from './support/whole.ts';
@@ -82,6 +82,33 @@ test('a segment whose header is gone gets it back: nothing is lost', async () =>
   await mend(data);
   expect(await find(data)).toMatchObject({ isWhole: true, findings: [] });
   expect(await rowsIn(data)).toEqual(untouched);
+});
+
+test('one copy of a header that is damaged is written anew', async () => {
+  const path = await segmentAt(offsets[0] ?? 0);
+  const sound = await readFile(path);
+  await flip(path, () => 45);
+  expect((await find(data)).findings).toMatchObject([{ part: 'log', level: 'note' }]);
+  await mend(data);
+  const [kept] = (await readdir(data)).filter((name) => name.startsWith('fsck-'));
+  expect(await readdir(join(data, kept ?? '', 'log/0'))).toHaveLength(1);
+  expect((await readFile(path)).subarray(40)).toEqual(sound.subarray(40));
+  expect(await find(data)).toMatchObject({ findings: [] });
+});
+
+test('segments that are gone and were not loaded: it goes on where the log begins', async () => {
+  const before = await pathsIn(data, '.seg');
+  const log = await openLog(data, 0);
+  await log.close();
+  for (const path of before) await rm(path);
+  const [found, ...more] = damageOf(await find(data));
+  expect(found?.seen).toMatch(/^the log begins at \d+, and the store has loaded up to \d+ only$/);
+  expect(more).toEqual([]);
+  await expect(rowsIn(data)).rejects.toMatchObject({ code: 'LOG_DAMAGED' });
+  expect(await mend(data)).toMatchObject({ isWhole: true });
+  const left = inAll - inLog;
+  const less = { rows: left, different: left, right: left };
+  expect(await rowsIn(data)).toEqual({ ...untouched, ...less });
 });
 
 test('a log that is gone goes on behind what was loaded', async () => {

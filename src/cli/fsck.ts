@@ -4,7 +4,7 @@ import type { Finding, FsckReport, Load } from '../fsck/index.ts';
 import { defineCommand } from './command.ts';
 import { closedConfig, mustHaveData, withRooms } from './door.ts';
 import { Progress } from './progress.ts';
-import { bytes, color, count } from './render.ts';
+import { bytes, color, count, harmless } from './render.ts';
 
 const damageCode = 2;
 
@@ -46,7 +46,7 @@ function print({ checked, findings, repair, isWhole }: FsckReport, isRepair: boo
   for (const finding of findings) printFinding(finding);
   if (repair) {
     console.log(`\n${color('bold', 'repaired')}; what was there before is in ${repair.kept}`);
-    for (const line of repair.done) console.log(`  ${line}`);
+    for (const line of repair.done) console.log(`  ${harmless(line)}`);
     for (const finding of repair.left) {
       if (finding.level === 'damage') console.log(`  still damaged: ${finding.where}`);
     }
@@ -56,8 +56,8 @@ function print({ checked, findings, repair, isWhole }: FsckReport, isRepair: boo
 
 function printFinding({ part, level, where, seen, covers, remedy }: Omit<Finding, 'fix'>): void {
   const mark = level === 'damage' ? color('red', 'damage') : 'note';
-  console.log(`\n${mark}  ${part}  ${where}`);
-  console.log(`  seen    ${seen}`);
+  console.log(`\n${mark}  ${part}  ${harmless(where)}`);
+  console.log(`  seen    ${harmless(seen)}`);
   console.log(`  covers  ${covers}`);
   console.log(`  helps   ${remedy}`);
 }

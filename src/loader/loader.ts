@@ -117,6 +117,10 @@ export class Loader {
       const why = `the log ends at ${mark.offset}, before what was loaded (${known.cursor})`;
       this.#halt(known, why);
     }
+    const { firstOffset } = known.reader;
+    if (firstOffset > known.cursor) {
+      this.#halt(known, `the log begins at ${firstOffset}, behind what was loaded`);
+    }
     if (!wasBehind && known.cursor < known.durable) {
       this.#behindSinceMs ??= this.#options.clock.nowMs();
     }

@@ -419,7 +419,9 @@ function queryFault(error: unknown): unknown {
   if (/^Out of Memory Error|^failed to (allocate|offload)/i.test(text)) {
     return fault('QUERY_MEMORY', {}, error);
   }
-  return fault('QUERY_FAILED', { seen: withoutPaths(text) }, error);
+  const isDamage = text.startsWith('IO Error: Corrupt database file');
+  const code = isDamage ? 'STORE_DAMAGED' : 'QUERY_FAILED';
+  return fault(code, { seen: withoutPaths(text) }, error);
 }
 
 /** A statement without what may follow it. By hand: a pattern for it takes minutes for a MB. */

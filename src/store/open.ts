@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { assert, DirectoryLock, limits, nodeDisk } from '../base/index.ts';
+import { DirectoryLock, limits, nodeDisk } from '../base/index.ts';
 import { emptyName, fileName, openCatalog } from './catalog.ts';
 import { Duck } from './duckdb.ts';
 import { storeFault } from './inspect.ts';
@@ -26,6 +26,7 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
   await nodeDisk.makeDirectory(lake);
   const holder = () => 'a process of an earlier server that is still ending';
   const lock = await DirectoryLock.take(join(directory, 'LOCK'), holder, limits.lockWaitMs);
+  let duck: Duck | undefined;
   try {
     await mustNotBeLost(dataDirectory);
     await mustBeWholeLog(join(directory, `${fileName}.wal`));
@@ -43,7 +44,7 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
       threads: String(availableParallelism()),
     };
     const path = join(directory, fileName);
-    const duck = await Duck.open(path, join(staging, emptyName), limits.rowGroupRows, settings);
+    duck = await Duck.open(path, join(staging, emptyName), limits.rowGroupRows, settings);
     const writer = await duck.connect();
     const catalog = await openCatalog(writer);
     const relations = new Relations(lake);
@@ -52,10 +53,8 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
     await writer.run('SET enable_external_access = false');
     // Else an answer would depend on the machine.
     await writer.run("SET GLOBAL TimeZone = 'UTC'");
-    const [checker, looker, live, archiver] = await Promise.all(
-      [1, 2, 3, 4].map(() => duck.connect()),
-    );
-    assert(checker && looker && live && archiver, 'four connections');
+    const [checker, looker] = [await duck.connect(), await duck.connect()];
+    const [live, archiver] = [await duck.connect(), await duck.connect()];
     const connections = { writer, checker, looker, live, archiver };
     // Footers are remembered for users' queries; here files are staged, and read once.
     for (const own of Object.values(connections))
@@ -67,6 +66,7 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
     await markStore(dataDirectory);
     return store;
   } catch (error) {
+    duck?.close();
     lock.release();
     throw storeFault(error);
   }
