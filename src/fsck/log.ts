@@ -1,7 +1,7 @@
 import { join, relative } from 'node:path';
 import { isMissing, nodeDisk } from '../base/index.ts';
 import { receiptText } from '../event/index.ts';
-import { tellsHeader, type Inspected, LogInspector } from '../log/index.ts';
+import { type Inspected, LogInspector } from '../log/index.ts';
 import { rawDamage, segmentPath, shardDirectory, shardsIn } from '../log/index.ts';
 import type { Checked, Finding } from './finding.ts';
 
@@ -74,7 +74,7 @@ class ShardCheck {
       checked.segments += 1;
       checked.records += segment.records.length;
       checked.bytes += segment.fileBytes;
-      await this.#lookAt(segment, end);
+      this.#lookAt(segment, end);
       end = Math.max(segment.end, end);
       last = base + segment.fileBytes;
     }
@@ -83,29 +83,28 @@ class ShardCheck {
     return this.#findings;
   }
 
-  async #lookAt(segment: Inspected, before: number): Promise<void> {
-    const { base, headersWhole, damage, tornBytes, isSealed } = segment;
+  #lookAt(segment: Inspected, before: number): void {
+    const { base, headersWhole, records, damage, tornBytes, isSealed } = segment;
     const path = segmentPath(shardDirectory(this.#data, this.#shard), base);
     const where = relative(this.#data, path);
     const shared = { part: 'log', where } as const;
     const previousEnd = before === 0 ? base : Math.min(before, base);
-    if (headersWhole === 1) {
+    if (headersWhole < 2 && (records.length > 0 || headersWhole === 1)) {
+      const header = { shard: this.#shard, base, previousEnd } as const;
       this.#findings.push({
         ...shared,
         level: 'note',
-        seen: "one of the header's two copies is damaged",
-        covers: 'nothing: the other one is used',
-        remedy: 'none is needed; --repair writes it anew',
-        fix: { kind: 'header', shard: this.#shard, base, previousEnd },
+        seen: headersWhole === 1 ? 'one of the two headers is damaged' : 'both headers are damaged',
+        covers: `nothing: ${headersWhole === 1 ? 'the other one is used' : 'its frames tell it'}`,
+        remedy: 'none is needed; --repair writes them anew',
+        fix: { kind: 'header', ...header },
       });
     }
-    const isTold = headersWhole === 0 && (await tellsHeader(nodeDisk, path, base));
     for (const part of damage) {
       const range = `${this.#receipt(part.from)} to ${this.#receipt(part.to)}`;
       const bytes = part.to - part.from;
       const isLoaded = this.#cursor !== undefined && part.to <= this.#cursor;
       const covered = { kind: 'skip', shard: this.#shard, base, gap: part } as const;
-      const header = { kind: 'header', shard: this.#shard, base, previousEnd } as const;
       this.#findings.push({
         part: 'log',
         level: isLoaded ? 'note' : 'damage',
@@ -114,12 +113,10 @@ class ShardCheck {
         covers: isLoaded
           ? `${bytes} bytes that are loaded: the store has what could be read of them then`
           : `the events in ${bytes} bytes that the store does not have`,
-        remedy: isTold
-          ? '--repair finds the header by its frames and writes it anew'
-          : isLoaded
-            ? 'none is needed'
-            : '--repair keeps the bytes aside, and loads what is around them',
-        ...(isTold ? { fix: header } : isLoaded ? {} : { fix: covered }),
+        remedy: isLoaded
+          ? 'none is needed'
+          : '--repair keeps the bytes aside, and loads what is around them',
+        ...(isLoaded ? {} : { fix: covered }),
       });
     }
     if (tornBytes > 0 && !isSealed) {

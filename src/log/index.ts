@@ -25,6 +25,6 @@ export { type ByteRange, rawDirectory, RawShard, type RawSegment } from './raw.t
 export { rawDamage, rawSegmentsIn } from './raw.ts';
 export { type Damage, LogReader, type ReadBatch } from './reader.ts';
 export type { Recovered } from './recover.ts';
-export { continueAt, mendHeader, tellsHeader } from './salvage.ts';
+export { continueAt, mendHeader } from './salvage.ts';
 export { type SegmentPart, segmentPath, segmentsOf, shardDirectory, shardsIn } from './segments.ts';
 export { openShard, type OpenShard, type ShardOptions } from './shard.ts';

@@ -2,6 +2,7 @@ import { type Disk, type ReadableFile, readWhole } from '../base/index.ts';
 import { decodeHeader, headerBytes, headersWhole, noRecords, type Records } from './format.ts';
 import { scan } from './format.ts';
 import type { Damage } from './reader.ts';
+import { headerFrom } from './salvage.ts';
 import { listSegments, segmentPath } from './segments.ts';
 
 /** A segment as it is on disk. */
@@ -49,7 +50,7 @@ export class LogInspector {
     const bytes = limit === undefined ? file : file.subarray(0, Math.max(0, limit - base));
     const head = file.subarray(0, headerBytes);
     const shared = { base, fileBytes: file.length, isSealed: next !== undefined };
-    const header = decodeHeader(head, base);
+    const header = decodeHeader(head, base) ?? headerFrom(file, base, base);
     if (!header) {
       // As at a start: what is no longer than a header was being created.
       const isNone = limit === undefined && file.length <= headerBytes;

@@ -1,6 +1,7 @@
 import { assert, type Disk, fault, isMissing, limits, type ReadableFile } from '../base/index.ts';
 import { decodeHeader, type Gap, headerBytes, noRecords, type Records, scan } from './format.ts';
 import type { SegmentHeader } from './format.ts';
+import { headerFrom } from './salvage.ts';
 import { listSegments, segmentPath } from './segments.ts';
 
 /** Bytes of the log that are not as they were written. What they held is lost, or not ours. */
@@ -15,7 +16,7 @@ export type ReadBatch = {
 
 type OpenSegment = {
   readonly base: number;
-  /** Undefined when the header is damaged. */
+  /** Undefined when it is damaged, and its frames do not tell it. */
   readonly header: SegmentHeader | undefined;
   readonly file: ReadableFile;
 };
@@ -217,9 +218,19 @@ export class LogReader {
     if (this.#open?.base === base) return this.#open;
     await this.close();
     const file = await this.#disk.openRead(segmentPath(this.#directory, base));
-    this.#open = { base, header: await readHeader(file, base), file };
+    let header = await readHeader(file, base);
+    if (!header) {
+      this.#damaged.add(base);
+      header = headerFrom(await wholeOf(file), base, base);
+    }
+    this.#open = { base, header, file };
     return this.#open;
   }
+}
+
+async function wholeOf(file: ReadableFile): Promise<Buffer> {
+  const bytes = Buffer.alloc(await file.size());
+  return bytes.subarray(0, await file.read(bytes, 0));
 }
 
 async function readHeader(file: ReadableFile, base: number): Promise<SegmentHeader | undefined> {

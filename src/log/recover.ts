@@ -1,5 +1,6 @@
 import { type Disk, readWhole } from '../base/index.ts';
 import { decodeHeader, type Gap, headerBytes, scan } from './format.ts';
+import { headerFrom } from './salvage.ts';
 import { listSegments, segmentPath } from './segments.ts';
 
 /** What opening a shard found and did. */
@@ -12,7 +13,7 @@ export type Recovered = {
   readonly tornBytes: number;
   /** Makes the cut, durably; to be called when the next segment's name is on disk. */
   readonly cut: () => Promise<void>;
-  /** Damage with valid frames behind it, or a segment without a header; nothing was removed. */
+  /** Damage with valid frames behind it, or a segment that nothing tells the header of. */
   readonly gaps: readonly Gap[];
 };
 
@@ -35,7 +36,8 @@ export async function recoverShard(disk: Disk, directory: string): Promise<Recov
     const previousEnd = await endBefore(disk, directory, bases);
     return { base: last, previousEnd, tornBytes: bytes.length, gaps: [], cut: nothing };
   }
-  const found = header && scan(header, bytes.subarray(headerBytes), last + headerBytes, true);
+  const frames = header ?? headerFrom(bytes, last, last);
+  const found = frames && scan(frames, bytes.subarray(headerBytes), last + headerBytes, true);
   const previousEnd = found ? found.next : end;
   // What a killed process left in the page cache is synced before anybody relies on it; so is the
   // segment's own name.

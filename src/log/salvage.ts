@@ -1,11 +1,6 @@
 import { assert, type Disk, limits, readWhole } from '../base/index.ts';
-import {
-  encodeHeader,
-  frameOverheadBytes,
-  headerBytes,
-  scan,
-  type SegmentHeader,
-} from './format.ts';
+import { decodeHeader, encodeHeader, frameOverheadBytes, headerBytes } from './format.ts';
+import { type Records, scan, type SegmentHeader } from './format.ts';
 import { segmentPath } from './segments.ts';
 
 /*
@@ -14,7 +9,7 @@ import { segmentPath } from './segments.ts';
  * both.
  */
 
-/** The header by which a segment's frames are valid; undefined if no two follow each other. */
+/** The header by which most of a segment is frames; undefined if there is none. */
 export function headerFrom(
   bytes: Buffer,
   base: number,
@@ -26,11 +21,19 @@ export function headerFrom(
     const marker = bytes.readUInt32LE(at);
     if (bytes.readUInt32LE(next) !== marker) continue;
     const header = { base, previousEnd, salt: saltOf(bytes, at, next, base + at), marker };
-    const end = frameAfter(bytes, next) ?? next;
-    const { records } = scan(header, bytes.subarray(at, end), base + at, true);
-    if (records.length === 2) return header;
+    const { records } = scan(header, bytes.subarray(at), base + at, true);
+    if (records.length >= 2 && isMost(records, bytes)) return header;
   }
   return undefined;
+}
+
+/** A body may hold what looks like frames, but not most of a segment. */
+function isMost(records: Records, bytes: Buffer): boolean {
+  let covered = 0;
+  for (let index = 0; index < records.length; index += 1) {
+    covered += frameOverheadBytes + records.endAt(index) - records.startAt(index);
+  }
+  return 2 * covered >= bytes.length - headerBytes;
 }
 
 /** Where the frame at a place would end. */
@@ -75,9 +78,10 @@ export async function mendHeader(
 ): Promise<boolean> {
   const path = segmentPath(directory, base);
   const bytes = await readWhole(disk, path);
-  const header = headerFrom(bytes, base, previousEnd);
-  if (!header) return false;
-  await writeHeader(disk, path, header);
+  const header = decodeHeader(bytes.subarray(0, headerBytes), base);
+  const told = header ?? headerFrom(bytes, base, previousEnd);
+  if (!told) return false;
+  await writeHeader(disk, path, told);
   return true;
 }
 
@@ -103,9 +107,4 @@ async function writeHeader(disk: Disk, path: string, header: SegmentHeader): Pro
   } finally {
     await file.close();
   }
-}
-
-/** Whether the frames of a segment tell its header. */
-export async function tellsHeader(disk: Disk, path: string, base: number): Promise<boolean> {
-  return headerFrom(await readWhole(disk, path), base, base) !== undefined;
 }
