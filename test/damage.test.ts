@@ -77,8 +77,8 @@ const targets: Readonly<Record<string, Target>> = {
   },
   'the log of the store': {
     path: (data) => Promise.resolve(join(data, 'store/millrace-1.duckdb.wal')),
-    step: 151,
-    cutStep: 509,
+    step: 13,
+    cutStep: 101,
     byteCosts: 0,
     cutCosts: 0,
     bytes: [at(2), at(12), half],
