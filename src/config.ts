@@ -177,6 +177,10 @@ export const settings = {
     repeats: true,
   },
   timeout: setting(duration.optional(), 'how long it may take (default: 60s)', 'TIME'),
+  minutes: setting(integer(1, 10_080).optional(), 'how long (default: 2)', 'N'),
+  rounds: setting(integer(1, 1_000_000).optional(), 'how many rounds, each with a kill', 'N'),
+  seed: setting(integer(0, 2 ** 31 - 1).optional(), 'does the same again', 'N'),
+  seconds: setting(integer(1, 3_600).default(10), 'how long, more or less', 'N'),
   to: setting(text.optional(), 'folder to write to; it is made if need be', 'DIR'),
 } satisfies Record<string, Setting<unknown>>;
 
@@ -285,6 +289,11 @@ export function readSettings<N extends SettingName>(
 export function version(): string {
   const file = new URL('../package.json', import.meta.url);
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+/** The environment without settings of ours, for a server that is to have its own. */
+export function bareEnvironment(env = process.env): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith(envPrefix)));
 }
 
 /** How the program was called, for printing commands that can be pasted. */

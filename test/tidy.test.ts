@@ -26,6 +26,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   fsck: ['base', 'event', 'log', 'store', 'keys'],
   supervise: ['base'],
   admin: ['base', 'event', 'query', 'store', 'loader', 'keys', 'backup', 'supervise'],
+  selftest: ['base', 'keys', 'config.ts'],
   cli: [
     'base',
     'event',
@@ -35,6 +36,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'admin',
     'backup',
     'fsck',
+    'selftest',
     'supervise',
     'app.ts',
     'config.ts',

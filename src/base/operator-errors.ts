@@ -279,6 +279,18 @@ export const operatorErrors = {
     message: 'no backup can be restored there: {seen}',
     hint: 'Name a folder that is not there yet: millrace restore DIR --data NEW',
   },
+  SELFTEST_PLACE: {
+    status: 400,
+    retryable: false,
+    message: 'no test can be made there: {seen}',
+    hint: 'Name another place: millrace selftest crash --data DIR tests beside DIR.',
+  },
+  SELFTEST_FAILED: {
+    status: 500,
+    retryable: false,
+    message: '{seen}',
+    hint: 'See server.log in the folder of the test.',
+  },
   STORE_INVALID: {
     status: 500,
     retryable: true,

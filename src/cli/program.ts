@@ -18,6 +18,7 @@ import { receiptCommand } from './receipt.ts';
 import { reloadCommand } from './reload.ts';
 import { color, harmless } from './render.ts';
 import { retentionCommand } from './retention.ts';
+import { selftestCommand } from './selftest.ts';
 import { serveCommand } from './serve.ts';
 import { statusCommand } from './status.ts';
 import { tablesCommand } from './tables.ts';
@@ -43,7 +44,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
   const lake = [archiveCommand, retentionCommand, eraseCommand, reloadCommand];
   const copies = [backupCommand, restoreCommand, fsckCommand, logCommand, openapiCommand];
-  for (const command of [...commands, ...asking, ...repair, ...lake, ...copies]) {
+  const proof = [selftestCommand];
+  for (const command of [...commands, ...asking, ...repair, ...lake, ...copies, ...proof]) {
     program.addCommand(command);
   }
   try {

@@ -1,0 +1,389 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fault, limits, messageOf, nodeDisk, reserveBytes, systemClock } from '../base/index.ts';
+import type { Task } from '../base/index.ts';
+import { Chores } from './chores.ts';
+import { lanes, tables, unknownTable } from './events.ts';
+import { fates, Ledger } from './ledger.ts';
+import { audit, lines } from './look.ts';
+import { diskFacts, machineFacts } from './machine.ts';
+import { breachesIn, type Findings } from './oracle.ts';
+import { type Percentiles, percentilesOf } from './percentiles.ts';
+import { Random } from './random.ts';
+import { postOne } from './requests.ts';
+import { Senders } from './senders.ts';
+import { Server, until } from './server.ts';
+import { syncTimes } from './storage.ts';
+
+/** What is killed. */
+export const targets = ['edge', 'store', 'supervisor', 'all', 'start'] as const;
+export type Target = (typeof targets)[number];
+
+/** Kills of one kind. */
+export type Kills = {
+  kills: number;
+  /** … while requests were under way … */
+  inFlight: number;
+  /** … of which some got no answer by it. */
+  cut: number;
+};
+
+export type CrashOptions = {
+  /** The folder of the test is made beside it. */
+  readonly data: string;
+  readonly seed: number;
+  /** Ends after so many rounds, or so long. */
+  readonly roundsMax: number;
+  readonly forMs: number;
+  readonly task: Task;
+};
+
+export type CrashReport = {
+  readonly verdict: 'PASS' | 'FAIL' | 'VACUOUS';
+  /** Why it is not PASS. */
+  readonly reasons: readonly string[];
+  readonly seed: number;
+  readonly rounds: number;
+  readonly startedAt: string;
+  readonly endedAt: string;
+  readonly machine: ReturnType<typeof machineFacts>;
+  readonly disk: Awaited<ReturnType<typeof diskFacts>>;
+  /** A synced write of one event, before the first kill. */
+  readonly syncMs: Percentiles;
+  readonly kills: Readonly<Record<Target, Kills>>;
+  /** From a start to the first request that is taken. */
+  readonly startMs: Percentiles;
+  readonly requests: Senders['counts'];
+  readonly acknowledged: number;
+  readonly unanswered: number;
+  readonly refused: number;
+  readonly findings: Findings | undefined;
+  readonly keyChanges: number;
+  readonly archives: number;
+  readonly compactions: number;
+  /** A fresh event of each table was taken after all the faults, and found. */
+  readonly isFreshTaken: boolean;
+  /** By how much the server's own books are wrong. */
+  readonly ledgerRemainder: number | undefined;
+  /** What the server said as an error, each once. */
+  readonly serverErrors: readonly string[];
+  /** Kept because it failed. */
+  readonly keptIn: string | undefined;
+};
+
+const senderCount = 24;
+/** Events that a round must have acknowledged. */
+const roundEventsMin = 500;
+const roundTimeoutMs = 120_000;
+const adoptedTimeoutMs = 120_000;
+const syncForMs = 1_000;
+/** Room for the data of the test, beside the reserve of the server. */
+const roomBytesMin = 1024 ** 3;
+const errorsMax = 10;
+
+/** Kills a real server again and again while events come, and counts what became of them. */
+export async function crashTest(options: CrashOptions): Promise<CrashReport> {
+  const folder = await ownFolder(options);
+  const test = new CrashTest(options, folder);
+  const leave = () => {
+    test.abandon();
+    void rm(folder, { recursive: true, force: true }).then(() => process.exit(130));
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, leave);
+  try {
+    const report = await test.run();
+    if (report.keptIn === undefined) await rm(folder, { recursive: true });
+    return report;
+  } finally {
+    test.abandon();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, leave);
+  }
+}
+
+/** @throws SELFTEST_PLACE */
+async function ownFolder({ data, seed }: CrashOptions): Promise<string> {
+  const folder = join(dirname(resolve(data)), `millrace-selftest-${seed}`);
+  try {
+    await mkdir(folder, { mode: 0o700 });
+  } catch (error) {
+    throw fault('SELFTEST_PLACE', { seen: messageOf(error) }, error);
+  }
+  const { freeBytes, diskBytes } = await nodeDisk.room(folder);
+  if (freeBytes > reserveBytes(diskBytes) + roomBytesMin) return folder;
+  await rm(folder, { recursive: true });
+  throw fault('SELFTEST_PLACE', { seen: `${folder} has ${freeBytes} bytes free, not enough` });
+}
+
+class CrashTest {
+  readonly #options: CrashOptions;
+  readonly #folder: string;
+  readonly #random: Random;
+  readonly #ledger = new Ledger();
+  readonly #startedAtMs = systemClock.nowMs();
+  readonly #kills = kindsOfKills();
+  readonly #startMs: number[] = [];
+  readonly #errors = new Set<string>();
+  #server: Server | undefined;
+  #compactions = 0;
+  /** Of processes whose supervisor lived on. */
+  #ends = 0;
+  #rounds = 0;
+
+  constructor(options: CrashOptions, folder: string) {
+    this.#options = options;
+    this.#folder = folder;
+    this.#random = new Random(options.seed);
+  }
+
+  /** Kills what is left of the server. */
+  abandon(): void {
+    this.#server?.killAll();
+  }
+
+  async run(): Promise<CrashReport> {
+    const disk = await diskFacts(this.#folder);
+    const syncMs = await syncTimes(this.#folder, syncForMs);
+    const data = join(this.#folder, 'data');
+    await nodeDisk.makeDirectory(data);
+    const chores = await Chores.open(data, new Random(this.#options.seed + 1));
+    const senders = new Senders(this.#options.seed + 2, senderCount, this.#ledger, chores.keys);
+    const reasons: string[] = [];
+    let end: Awaited<ReturnType<CrashTest['end']>> | undefined;
+    try {
+      end = await this.#all(chores, senders);
+      reasons.push(...brokenIn(end));
+      const unasked = this.#ends - this.#kills.edge.kills - this.#kills.store.kills;
+      if (unasked > 0) reasons.push(`${unasked} processes ended that nobody had killed`);
+    } catch (error) {
+      reasons.push(messageOf(error));
+    }
+    this.abandon();
+    reasons.push(...senders.strange.slice(0, errorsMax));
+    const vacuous = reasons.length > 0 ? [] : this.#missing(senders, chores);
+    const verdict = reasons.length > 0 ? 'FAIL' : vacuous.length > 0 ? 'VACUOUS' : 'PASS';
+    const { seed } = this.#options;
+    return {
+      verdict,
+      reasons: [...reasons, ...vacuous],
+      seed,
+      rounds: this.#rounds,
+      startedAt: new Date(this.#startedAtMs).toISOString(),
+      endedAt: new Date(systemClock.nowMs()).toISOString(),
+      machine: machineFacts(),
+      disk,
+      syncMs,
+      kills: this.#kills,
+      startMs: percentilesOf(this.#startMs),
+      requests: senders.counts,
+      acknowledged: this.#ledger.count(fates.acknowledged),
+      unanswered: this.#ledger.count(fates.open),
+      refused: this.#ledger.count(fates.refused),
+      findings: end?.findings,
+      ...chores.counts,
+      compactions: this.#compactions,
+      isFreshTaken: end?.isFreshTaken ?? false,
+      ledgerRemainder: end?.ledgerRemainder,
+      serverErrors: [...this.#errors],
+      keptIn: verdict === 'PASS' ? undefined : this.#folder,
+    };
+  }
+
+  async #all(chores: Chores, senders: Senders) {
+    await this.#begin(chores);
+    const { roundsMax, forMs, task } = this.#options;
+    const total = Number.isFinite(roundsMax) ? roundsMax : undefined;
+    let plan: Target[] = [];
+    const endsAt = performance.now() + forMs;
+    while (this.#rounds < roundsMax && performance.now() < endsAt) {
+      if (plan.length === 0) plan = this.#shuffled(targets);
+      await this.#round(plan.pop() ?? 'all', chores, senders);
+      this.#rounds += 1;
+      task.progress({ done: this.#rounds, total, unit: 'rounds' });
+    }
+    return this.end(chores, senders);
+  }
+
+  /** The first event of each table says of which type its columns are. */
+  async #begin(chores: Chores): Promise<void> {
+    const server = await this.#start();
+    for (const lane of lanes.slice(0, tables.length)) {
+      const status = await postOne(server.ingest, this.#ledger, lane, chores.keys);
+      if (status !== 200) throw fault('SELFTEST_FAILED', { seen: `the first event: ${status}` });
+    }
+    await server.ask('POST', '/flush');
+  }
+
+  async #round(target: Target, chores: Chores, senders: Senders): Promise<void> {
+    const from = senders.firstOpen;
+    await chores.renew();
+    const server = this.#server ?? (await this.#start());
+    const stop = new AbortController();
+    const doing = chores.run(server, stop.signal);
+    senders.go(server.ingest);
+    try {
+      await this.#traffic(senders, roundEventsMin / 2);
+      const times = target === 'edge' || target === 'store' ? this.#random.integer(1, 2) : 1;
+      for (let time = 0; time < times; time += 1) {
+        await this.#strike(target, server, senders);
+        if (target === 'edge' || target === 'store') {
+          await this.#traffic(senders, roundEventsMin / 2 / times);
+        }
+      }
+    } finally {
+      stop.abort();
+      await Promise.all([senders.pause(), doing]);
+    }
+    if (server.hasEnded) {
+      await server.gone();
+      if (target === 'start') await this.#killAStart();
+      this.#server = undefined;
+    }
+    const next = this.#server ?? (await this.#start());
+    await this.#flushed(next);
+    const findings = await audit(next, this.#ledger, from, false);
+    if (breachesIn(findings) > 0) {
+      throw fault('SELFTEST_FAILED', { seen: findings.examples.join('; ') });
+    }
+  }
+
+  /** Some events, and a moment that is never the same. */
+  async #traffic(senders: Senders, events: number): Promise<void> {
+    const enough = senders.acknowledged + events;
+    await until('events are taken', roundTimeoutMs, () => senders.acknowledged >= enough);
+    await sleep(this.#random.integer(0, 400));
+  }
+
+  async #strike(target: Target, server: Server, senders: Senders): Promise<void> {
+    if (server.hasEnded) throw fault('SELFTEST_FAILED', { seen: 'the server ended by itself' });
+    const count = this.#kills[target];
+    const before = senders.counts.unanswered;
+    count.kills += 1;
+    if (senders.inFlight > 0) count.inFlight += 1;
+    if (target === 'edge') await server.killChild(this.#oneOf(server.edges));
+    else if (target === 'store') await server.killChild('store');
+    else if (target === 'supervisor') {
+      await server.killSupervisor();
+      // Half of the time what it left behind may drain to its end.
+      await sleep(this.#random.integer(0, 300));
+      if (this.#random.chance(50)) server.killAll();
+    } else await server.killAllAndWait();
+    await sleep(20);
+    if (senders.counts.unanswered > before) count.cut += 1;
+  }
+
+  /** Recovery is interrupted, too. */
+  async #killAStart(): Promise<void> {
+    const server = this.#spawn();
+    await sleep(this.#random.integer(100, 900));
+    await server.killAllAndWait();
+    await server.gone();
+  }
+
+  /** When the kills are over: everything must be where it belongs. */
+  async end(chores: Chores, senders: Senders) {
+    const server = this.#server ?? (await this.#start());
+    await chores.settle();
+    await senders.finish(server.ingest);
+    const fresh: number[] = [];
+    for (const lane of lanes.slice(0, tables.length)) {
+      fresh.push(await postOne(server.ingest, this.#ledger, lane, chores.keys));
+    }
+    await this.#flushed(server);
+    await until('events whose keys are known by now are adopted', adoptedTimeoutMs, async () => {
+      return (await one(server, waiting)) === 0;
+    });
+    const findings = await audit(server, this.#ledger, 0, true);
+    const remainder = 'SELECT coalesce(sum(abs(remainder)), 0)::BIGINT AS n FROM millrace.ledger';
+    const ledgerRemainder = await one(server, remainder);
+    const exitCode = await server.stop();
+    this.#server = undefined;
+    const isFreshTaken = fresh.every((status) => status === 200);
+    return { findings, ledgerRemainder, exitCode, isFreshTaken };
+  }
+
+  async #flushed(server: Server): Promise<void> {
+    await until('all that was acknowledged is queryable', 2 * limits.flushTimeoutMs, () => {
+      if (server.hasEnded) throw fault('SELFTEST_FAILED', { seen: 'the server has ended' });
+      // Its store may be on its way up.
+      return server.ask('POST', '/flush').then(
+        () => true,
+        () => false,
+      );
+    });
+  }
+
+  async #start(): Promise<Server> {
+    const startedAt = performance.now();
+    const server = await this.#spawn().ready();
+    this.#startMs.push(performance.now() - startedAt);
+    return server;
+  }
+
+  /** Edges come and go, so that their shards are also loaded without them. */
+  #spawn(): Server {
+    const edges = String(this.#random.integer(1, 3));
+    const where = ['--data', join(this.#folder, 'data'), '--port', '0', '--admin-port', '0'];
+    const upkeep = ['--archive-minutes', '1', '--compaction-share', '100'];
+    const args = [...where, ...upkeep, '--edges', edges, '--log-level', 'debug'];
+    this.#server = Server.spawn(args, join(this.#folder, 'server.log'), (line) => {
+      if (line.msg === 'upkeep' && String(line.what).startsWith('compact')) this.#compactions += 1;
+      if (line.signal !== undefined && line.child !== undefined) this.#ends += 1;
+      if (line.level !== 'error' || this.#errors.size >= errorsMax) return;
+      this.#errors.add([line.msg, line.error].filter(Boolean).join(': '));
+    });
+    return this.#server;
+  }
+
+  /** What must have happened, or the run shows nothing. */
+  #missing(senders: Senders, { counts }: Chores): readonly string[] {
+    const sum = (name: keyof Kills) => {
+      return targets.reduce((total, target) => total + this.#kills[target][name], 0);
+    };
+    const asked: readonly (readonly [isThere: boolean, missing: string])[] = [
+      ...targets.map((target) => [this.#kills[target].kills > 0, `no kill of ${target}`] as const),
+      [2 * sum('inFlight') >= sum('kills'), 'too few kills met requests under way'],
+      [4 * sum('cut') >= sum('kills'), 'too few kills cut requests off'],
+      [senders.counts.repeated > 0, 'nothing was sent again'],
+      [senders.counts.refused > 0, 'nothing was refused'],
+      [senders.counts.givenUp > 0, 'no sender left'],
+      [counts.keyChanges > 0, 'no key changed'],
+      [counts.archives > 0, 'no rows were moved to files'],
+    ];
+    return asked.flatMap(([isThere, missing]) => (isThere ? [] : [missing]));
+  }
+
+  #oneOf(names: readonly string[]): string {
+    return names[this.#random.integer(0, names.length - 1)] ?? '';
+  }
+
+  #shuffled(items: readonly Target[]): Target[] {
+    const left = [...items];
+    return items.map(() => left.splice(this.#random.integer(0, left.length - 1), 1)[0] ?? 'all');
+  }
+}
+
+function kindsOfKills(): Record<Target, Kills> {
+  const none = () => ({ kills: 0, inFlight: 0, cut: 0 });
+  return { edge: none(), store: none(), supervisor: none(), all: none(), start: none() };
+}
+
+type End = Awaited<ReturnType<CrashTest['end']>>;
+
+function brokenIn({ findings, ledgerRemainder, exitCode, isFreshTaken }: End): readonly string[] {
+  return [
+    ...findings.examples,
+    ...(isFreshTaken ? [] : ['a fresh event was not taken']),
+    ...(ledgerRemainder === 0 ? [] : [`the server's ledger misses ${ledgerRemainder} events`]),
+    ...(exitCode === 0 ? [] : [`the server ended with ${exitCode}`]),
+  ];
+}
+
+/** Events whose key was made known later; those of keys that never are have a table of theirs. */
+const waiting = `SELECT count(*) AS n FROM millrace.quarantine
+  WHERE reason IN ('unknown_key', 'key_revoked') AND "table" <> '${unknownTable}'`;
+
+async function one(server: Server, sql: string): Promise<number> {
+  for await (const { n } of lines(server, sql)) return Number(n);
+  return NaN;
+}

@@ -1,0 +1,58 @@
+import {
+  closeSync,
+  constants,
+  fdatasyncSync,
+  fsyncSync,
+  openSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { parentPort, workerData } from 'node:worker_threads';
+
+/*
+ * A thread that writes and waits for the disk. Its calls are synchronous: what is measured is the
+ * disk, not the event loop.
+ */
+
+/** How a write is made durable: `dsync` is how the log does it. */
+export type Way = 'dsync' | 'fdatasync' | 'fsync' | 'none';
+
+export type Job = {
+  readonly path: string;
+  readonly way: Way;
+  readonly bytes: number;
+  /** Ends after so long, or so many writes. */
+  readonly forMs: number;
+  readonly writesMax: number;
+};
+
+/** How long each write took until it was on disk, ms. */
+function writeFor({ path, way, bytes, forMs, writesMax }: Job): Float64Array {
+  const dsync = constants.O_DSYNC ?? constants.O_SYNC;
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+  const file = openSync(path, way === 'dsync' ? flags | dsync : flags, 0o600);
+  const samplesMs: number[] = [];
+  try {
+    // Bytes that do not shrink, should the disk compress.
+    const record = Buffer.alloc(bytes);
+    for (let at = 0; at < bytes; at += 1) record[at] = (at * 167 + (at >> 8) * 91) & 0xff;
+    const endsAt = performance.now() + forMs;
+    for (let position = 0; samplesMs.length < writesMax; position += bytes) {
+      record.writeDoubleLE(position, 0);
+      const startedAt = performance.now();
+      writeSync(file, record, 0, bytes, position);
+      if (way === 'fdatasync') fdatasyncSync(file);
+      if (way === 'fsync') fsyncSync(file);
+      const endedAt = performance.now();
+      samplesMs.push(endedAt - startedAt);
+      if (endedAt >= endsAt) break;
+    }
+  } finally {
+    closeSync(file);
+    rmSync(path);
+  }
+  return Float64Array.from(samplesMs);
+}
+
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
+parentPort?.postMessage(writeFor(workerData as Job));
