@@ -445,6 +445,8 @@ test.each([
   'backup',
   'backup verify',
   'restore',
+  'selftest crash',
+  'storage-check',
 ])('millrace %s --help gives examples', async (command) => {
   const ran = await millrace([...command.split(' ').filter(Boolean), '--help']);
   expect(ran).toMatchObject({ code: 0, stderr: '' });

@@ -21,6 +21,7 @@ import { retentionCommand } from './retention.ts';
 import { selftestCommand } from './selftest.ts';
 import { serveCommand } from './serve.ts';
 import { statusCommand } from './status.ts';
+import { storageCheckCommand } from './storage-check.ts';
 import { tablesCommand } from './tables.ts';
 
 /** Runs the command line; sets the exit code. */
@@ -44,7 +45,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const repair = [receiptCommand, quarantineCommand, columnsCommand, tablesCommand];
   const lake = [archiveCommand, retentionCommand, eraseCommand, reloadCommand];
   const copies = [backupCommand, restoreCommand, fsckCommand, logCommand, openapiCommand];
-  const proof = [selftestCommand];
+  const proof = [selftestCommand, storageCheckCommand];
   for (const command of [...commands, ...asking, ...repair, ...lake, ...copies, ...proof]) {
     program.addCommand(command);
   }

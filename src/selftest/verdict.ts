@@ -16,6 +16,7 @@ export type Measured = Measure & { readonly ms: Percentiles; readonly perSecond:
 export type Judged = {
   readonly verdict: Verdict;
   readonly means: string;
+  readonly advice: string;
   /** Signs that a sync does not wait for the medium. */
   readonly suspicious: readonly string[];
   readonly notes: readonly string[];
@@ -26,16 +27,43 @@ export type Verdict = 'excellent' | 'good' | 'slow' | 'unfit';
 
 /** Times of one synced write, ms: the first band that holds it is its own. */
 export const bands = [
-  { verdict: 'excellent', p50: 1, p99: 10, means: 'the processor is the limit, not the disk' },
-  { verdict: 'good', p50: 5, p99: 50, means: 'a 200 takes some milliseconds' },
+  {
+    verdict: 'excellent',
+    p50: 1,
+    p99: 10,
+    means: 'the processor is the limit, not the disk',
+    advice: 'Put the data here.',
+  },
+  {
+    verdict: 'good',
+    p50: 5,
+    p99: 50,
+    means: 'a 200 takes some milliseconds',
+    advice: 'Put the data here; more senders at once share a sync.',
+  },
   {
     verdict: 'slow',
     p50: 30,
     p99: 500,
     means: 'a 200 takes long; many senders still share a sync',
+    advice:
+      'It keeps the promise slowly: an SSD with protection against power loss would be better.',
   },
-  { verdict: 'unfit', p50: Infinity, p99: Infinity, means: 'senders will time out' },
+  {
+    verdict: 'unfit',
+    p50: Infinity,
+    p99: Infinity,
+    means: 'senders will time out',
+    advice: 'Take another disk, or measure again when nobody else uses this one.',
+  },
 ] as const;
+
+const memory = {
+  verdict: 'unfit',
+  means: 'this is memory: a power cut takes all of it',
+  advice: 'Name a folder that is on a disk: millrace serve --data DIR',
+} as const;
+const distrust = 'Find out what answers for the disk before you trust it with a 200.';
 
 const inMemory = new Set(['tmpfs', 'ramfs', 'devtmpfs']);
 const elsewhere = /^(nfs|cifs|smb|fuse|9p|virtiofs|ceph|glusterfs|afs|lustre)/;
@@ -58,15 +86,15 @@ export function judge({ disk, measured, bulkBytesPerSecond }: Seen): Judged {
   const plain = measured.find(({ way }) => way === 'none');
   const { p50 = Infinity, p99 = Infinity } = one?.ms ?? {};
   const found = bands.find((band) => p50 <= band.p50 && p99 <= band.p99);
-  const { verdict, means } = inMemory.has(disk.fileSystem)
-    ? ({ verdict: 'unfit', means: 'this is memory: a power cut takes all of it' } as const)
-    : (found ?? bands[3]);
+  const band = inMemory.has(disk.fileSystem) ? memory : (found ?? bands[3]);
+  const { verdict, means } = band;
   const suspicious = suspicionsOf(disk, p50, plain?.ms.p50 ?? 0, bulkBytesPerSecond);
   const eventsPerSecond = {
     oneSender: Math.round(one?.perSecond ?? 0),
     groupsOf64: Math.round(64 * (group?.perSecond ?? 0)),
   };
-  return { verdict, means, suspicious, notes: notesOf(disk), eventsPerSecond };
+  const advice = suspicious.length > 0 ? distrust : band.advice;
+  return { verdict, means, advice, suspicious, notes: notesOf(disk), eventsPerSecond };
 }
 
 function suspicionsOf(

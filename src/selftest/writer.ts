@@ -33,9 +33,7 @@ function writeFor({ path, way, bytes, forMs, writesMax }: Job): Float64Array {
   const file = openSync(path, way === 'dsync' ? flags | dsync : flags, 0o600);
   const samplesMs: number[] = [];
   try {
-    // Bytes that do not shrink, should the disk compress.
-    const record = Buffer.alloc(bytes);
-    for (let at = 0; at < bytes; at += 1) record[at] = (at * 167 + (at >> 8) * 91) & 0xff;
+    const record = bytesToWrite(bytes);
     const endsAt = performance.now() + forMs;
     for (let position = 0; samplesMs.length < writesMax; position += bytes) {
       record.writeDoubleLE(position, 0);
@@ -52,6 +50,13 @@ function writeFor({ path, way, bytes, forMs, writesMax }: Job): Float64Array {
     rmSync(path);
   }
   return Float64Array.from(samplesMs);
+}
+
+/** Bytes that hardly shrink, should the disk compress: Weyl's sequence, again after a MiB. */
+function bytesToWrite(count: number): Buffer {
+  const part = Buffer.alloc(Math.min(count, 1024 * 1024));
+  for (let at = 0; at < part.length; at += 1) part[at] = Math.imul(at, 0x9e3779b1) >>> 24;
+  return Buffer.alloc(count, part);
 }
 
 // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
