@@ -177,7 +177,7 @@ export const settings = {
     repeats: true,
   },
   timeout: setting(duration.optional(), 'how long it may take (default: 60s)', 'TIME'),
-  minutes: setting(integer(1, 10_080).optional(), 'how long (default: 2)', 'N'),
+  minutes: setting(integer(1, 1_440).optional(), 'how long (default: 2)', 'N'),
   rounds: setting(integer(1, 1_000_000).optional(), 'how many rounds, each with a kill', 'N'),
   seed: setting(integer(0, 2 ** 31 - 1).optional(), 'does the same again', 'N'),
   seconds: setting(integer(1, 3_600).default(10), 'how long, more or less', 'N'),

@@ -13,6 +13,7 @@ const killNames = {
   store: 'the store',
   supervisor: 'the supervisor',
   all: 'all processes',
+  drain: 'all, while they drain',
   start: 'all, and once more while starting',
 } as const;
 

@@ -110,10 +110,15 @@ export class Server {
     await until('all processes have ended', startTimeoutMs, () => !pids.some(runs));
   }
 
+  /** Begins to stop it as an operator does. */
+  drain(): void {
+    this.#process.kill('SIGTERM');
+  }
+
   /** Stops it as an operator does. @returns its exit code */
   async stop(): Promise<number | null> {
     const exited = once(this.#process, 'exit');
-    this.#process.kill('SIGTERM');
+    this.drain();
     const [code] = (await exited) as [number | null];
     return code;
   }

@@ -8,6 +8,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { Random } from './random.ts';
 
 /*
  * A thread that writes and waits for the disk. Its calls are synchronous: what is measured is the
@@ -52,10 +53,11 @@ function writeFor({ path, way, bytes, forMs, writesMax }: Job): Float64Array {
   return Float64Array.from(samplesMs);
 }
 
-/** Bytes that hardly shrink, should the disk compress: Weyl's sequence, again after a MiB. */
+/** Bytes that do not shrink, should the disk compress; again after a MiB. */
 function bytesToWrite(count: number): Buffer {
+  const random = new Random(count);
   const part = Buffer.alloc(Math.min(count, 1024 * 1024));
-  for (let at = 0; at < part.length; at += 1) part[at] = Math.imul(at, 0x9e3779b1) >>> 24;
+  for (let at = 0; at < part.length; at += 1) part[at] = random.integer(0, 255);
   return Buffer.alloc(count, part);
 }
 

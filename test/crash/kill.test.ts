@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -6,7 +7,7 @@ import { type CrashReport, targets } from '../../src/selftest/index.ts';
 import { createKey, millrace, query, temporaryDirectory, TestServer } from '../support/server.ts';
 
 /** More of them: npm run test:kill. */
-const rounds = 10;
+const rounds = 6;
 const selftest = ['selftest', 'crash'];
 /** A server is started and killed again and again: longer on a busy machine. */
 const timeoutMs = 400_000;
@@ -29,6 +30,25 @@ test(
     }
     expect(report.acknowledged).toBeGreaterThan(acknowledgedMin);
     expect(await readdir(directory.path), 'the folder of the test is gone').toEqual([]);
+  },
+  timeoutMs,
+);
+
+test.skipIf(!existsSync('/proc/self/fd'))(
+  'a server on a disk that lies is found out, and what it left is kept (needs /proc)',
+  async () => {
+    await using directory = await temporaryDirectory();
+    const args = [...selftest, '--rounds', '3', '--data', join(directory.path, 'data'), '--json'];
+    const preload = new URL('../support/lying-disk.ts', import.meta.url).href;
+    const ran = await millrace(args, { env: { NODE_OPTIONS: `--import ${preload}` } });
+    const report = JSON.parse(ran.stdout.trim().split('\n').at(-1) ?? '') as CrashReport;
+
+    expect(ran.code).toBe(1);
+    expect(report.verdict).toBe('FAIL');
+    expect(report.reasons.join('\n')).toContain('was acknowledged and is nowhere');
+    expect(report.findings?.lost).toBeGreaterThan(0);
+    expect(report.findings).toMatchObject({ twice: 0, changed: 0, misplaced: 0, ghosts: 0 });
+    expect(await readdir(report.keptIn ?? '')).toContain('server.log');
   },
   timeoutMs,
 );
