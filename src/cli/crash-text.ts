@@ -57,14 +57,14 @@ function circumstances(report: CrashReport): readonly Line[] {
 
 function deeds(report: CrashReport): readonly Line[] {
   const { requests, startMs } = report;
-  const { answered, refused, unanswered, repeated, givenUp, slow } = requests;
+  const { answered, refused, unanswered, unheard, repeated, givenUp, slow } = requests;
   const { keyChanges, archives, compactions, acknowledged } = report;
   return [
     ['rounds', `${number(report.rounds)}, seed ${report.seed}`],
     ['starts', `${number(startMs.count)}; ready after ${timesText(startMs)}`],
     ['requests', `${number(answered)} answered with 200, ${number(refused)} refused`],
-    ['', `${number(unanswered)} cut off by a kill, ${number(repeated)} sent again`],
-    ['', `${number(givenUp)} given up by their sender, ${number(slow)} slow`],
+    ['', `${number(unanswered)} cut off by a kill, ${number(unheard)} met no server`],
+    ['', `${number(repeated)} sent again, ${number(givenUp)} given up, ${number(slow)} slow`],
     ['meanwhile', `${number(keyChanges)} keys came or went`],
     ['', `${number(archives)} archives, ${number(compactions)} compactions`],
     ['events', `${number(acknowledged)} acknowledged`],

@@ -48,6 +48,7 @@ export class Chores {
 
   /** One chore after another, until there is a signal to stop. */
   async run(server: Server, signal: AbortSignal): Promise<void> {
+    await this.#archive(server);
     while (!signal.aborted) {
       if (this.#random.chance(50))
         await this.#changeKey(this.#random.pick([this.keys.later, ...this.#later.keys()]));

@@ -9,26 +9,14 @@ import { lanes, tables, unknownTable } from './events.ts';
 import { fates, Ledger } from './ledger.ts';
 import { audit, lines, missingBefore, strangeTables } from './look.ts';
 import { diskFacts, machineFacts } from './machine.ts';
-import type { Findings } from './oracle.ts';
-import { type Percentiles, percentilesOf } from './percentiles.ts';
+import { percentilesOf } from './percentiles.ts';
 import { Random } from './random.ts';
+import { brokenIn, type CrashReport, type End, kindsOfKills, missingIn } from './report.ts';
+import { type Target, targets } from './report.ts';
 import { postOne } from './requests.ts';
 import { Senders } from './senders.ts';
 import { Server, until } from './server.ts';
 import { syncTimes } from './storage.ts';
-
-/** What is killed. */
-export const targets = ['edge', 'store', 'supervisor', 'all', 'drain', 'start'] as const;
-export type Target = (typeof targets)[number];
-
-/** Kills of one kind. */
-export type Kills = {
-  kills: number;
-  /** … while requests were under way … */
-  inFlight: number;
-  /** … of which some got no answer by it. */
-  cut: number;
-};
 
 export type CrashOptions = {
   /** The folder of the test is made beside it. */
@@ -40,39 +28,6 @@ export type CrashOptions = {
   readonly task: Task;
 };
 
-export type CrashReport = {
-  readonly verdict: 'PASS' | 'FAIL' | 'VACUOUS';
-  /** Why it is not PASS. */
-  readonly reasons: readonly string[];
-  readonly seed: number;
-  readonly rounds: number;
-  readonly startedAt: string;
-  readonly endedAt: string;
-  readonly machine: ReturnType<typeof machineFacts>;
-  readonly disk: Awaited<ReturnType<typeof diskFacts>>;
-  /** A synced write of one event, before the first kill. */
-  readonly syncMs: Percentiles;
-  readonly kills: Readonly<Record<Target, Kills>>;
-  /** From a start to the first request that is taken. */
-  readonly startMs: Percentiles;
-  readonly requests: Senders['counts'];
-  readonly acknowledged: number;
-  readonly unanswered: number;
-  readonly refused: number;
-  readonly findings: Findings | undefined;
-  readonly keyChanges: number;
-  readonly archives: number;
-  readonly compactions: number;
-  /** A fresh event of each table was taken after all the faults, and found. */
-  readonly isFreshTaken: boolean;
-  /** By how much the server's own books are wrong. */
-  readonly ledgerRemainder: number | undefined;
-  /** What the server said as an error, each once. */
-  readonly serverErrors: readonly string[];
-  /** Kept because it failed. */
-  readonly keptIn: string | undefined;
-};
-
 const senderCount = 24;
 /** Events that a round must have acknowledged. */
 const roundEventsMin = 500;
@@ -82,6 +37,8 @@ const syncForMs = 1_000;
 /** Room for the data of the test, beside the reserve of the server. */
 const roomBytesMin = 1024 ** 3;
 const errorsMax = 10;
+const startsMax = 3;
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** Kills a real server again and again while events come, and counts what became of them. */
 export async function crashTest(options: CrashOptions): Promise<CrashReport> {
@@ -93,14 +50,14 @@ export async function crashTest(options: CrashOptions): Promise<CrashReport> {
     rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
     process.exit(130);
   };
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, leave);
+  for (const signal of signals) process.once(signal, leave);
   try {
     const report = await test.run();
     if (report.keptIn === undefined) await rm(folder, { recursive: true });
     return report;
   } finally {
     test.abandon();
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, leave);
+    for (const signal of signals) process.off(signal, leave);
   }
 }
 
@@ -154,7 +111,7 @@ class CrashTest {
     const chores = await Chores.open(data, new Random(this.#options.seed + 1));
     const senders = new Senders(this.#options.seed + 2, senderCount, this.#ledger, chores.keys);
     const reasons = this.#broken;
-    let end: Awaited<ReturnType<CrashTest['end']>> | undefined;
+    let end: End | undefined;
     try {
       end = await this.#all(chores, senders);
       reasons.push(...brokenIn(end));
@@ -165,7 +122,8 @@ class CrashTest {
     }
     this.abandon();
     reasons.push(...senders.strange.slice(0, errorsMax));
-    const vacuous = reasons.length > 0 ? [] : this.#missing(senders, chores);
+    const deeds = { kills: this.#kills, requests: senders.counts, ...chores.counts };
+    const vacuous = reasons.length > 0 ? [] : missingIn(deeds);
     const verdict = reasons.length > 0 ? 'FAIL' : vacuous.length > 0 ? 'VACUOUS' : 'PASS';
     const { seed } = this.#options;
     return {
@@ -178,23 +136,21 @@ class CrashTest {
       machine: machineFacts(),
       disk,
       syncMs,
-      kills: this.#kills,
+      ...deeds,
       startMs: percentilesOf(this.#startMs),
-      requests: senders.counts,
       acknowledged: this.#ledger.count(fates.acknowledged),
       unanswered: this.#ledger.count(fates.open),
       refused: this.#ledger.count(fates.refused),
       findings: end?.findings,
-      ...chores.counts,
       compactions: this.#compactions,
       isFreshTaken: end?.isFreshTaken ?? false,
       ledgerRemainder: end?.ledgerRemainder,
       serverErrors: [...this.#errors],
-      keptIn: verdict === 'PASS' ? undefined : this.#folder,
+      keptIn: verdict === 'FAIL' ? this.#folder : undefined,
     };
   }
 
-  async #all(chores: Chores, senders: Senders) {
+  async #all(chores: Chores, senders: Senders): Promise<End> {
     await this.#begin(chores);
     const { roundsMax, forMs, task } = this.#options;
     const total = Number.isFinite(roundsMax) ? roundsMax : undefined;
@@ -207,7 +163,7 @@ class CrashTest {
       this.#rounds += 1;
       task.progress({ done: this.#rounds, total, unit: 'rounds' });
     }
-    return this.end(chores, senders);
+    return this.#end(chores, senders);
   }
 
   /** The first event of each table says of which type its columns are. */
@@ -226,6 +182,8 @@ class CrashTest {
     const server = this.#server ?? (await this.#start());
     const stop = new AbortController();
     const doing = chores.run(server, stop.signal);
+    // It is awaited below, whatever happens before.
+    doing.catch(() => undefined);
     senders.go(server.ingest);
     try {
       await this.#traffic(senders, roundEventsMin / 2);
@@ -291,10 +249,10 @@ class CrashTest {
   }
 
   /** When the kills are over: everything must be where it belongs. */
-  async end(chores: Chores, senders: Senders) {
+  async #end(chores: Chores, senders: Senders): Promise<End> {
     const server = this.#server ?? (await this.#start());
     await chores.settle();
-    await senders.finish(server.ingest);
+    await senders.finish(server.ingest, roundTimeoutMs);
     const fresh: number[] = [];
     for (const lane of lanes.slice(0, tables.length)) {
       fresh.push(await postOne(server.ingest, this.#ledger, lane, chores.keys));
@@ -325,10 +283,18 @@ class CrashTest {
   }
 
   async #start(): Promise<Server> {
-    const startedAt = performance.now();
-    const server = await this.#spawn().ready();
-    this.#startMs.push(performance.now() - startedAt);
-    return server;
+    for (let attempt = 1; ; attempt += 1) {
+      const startedAt = performance.now();
+      const server = this.#spawn();
+      try {
+        await server.ready();
+        this.#startMs.push(performance.now() - startedAt);
+        return server;
+      } catch (error) {
+        // A port that was free a moment ago may be somebody else's by now.
+        if (attempt === startsMax || !server.words.includes('EADDRINUSE')) throw error;
+      }
+    }
   }
 
   /** Edges come and go, so that their shards are also loaded without them. */
@@ -347,24 +313,6 @@ class CrashTest {
     return this.#server;
   }
 
-  /** What must have happened, or the run shows nothing. */
-  #missing(senders: Senders, { counts }: Chores): readonly string[] {
-    const sum = (name: keyof Kills) => {
-      return targets.reduce((total, target) => total + this.#kills[target][name], 0);
-    };
-    const asked: readonly (readonly [isThere: boolean, missing: string])[] = [
-      ...targets.map((target) => [this.#kills[target].kills > 0, `no kill of ${target}`] as const),
-      [2 * sum('inFlight') >= sum('kills'), 'too few kills met requests under way'],
-      [4 * sum('cut') >= sum('kills'), 'too few kills cut requests off'],
-      [senders.counts.repeated > 0, 'nothing was sent again'],
-      [senders.counts.refused > 0, 'nothing was refused'],
-      [senders.counts.givenUp > 0, 'no sender left'],
-      [counts.keyChanges > 0, 'no key changed'],
-      [counts.archives > 0, 'no rows were moved to files'],
-    ];
-    return asked.flatMap(([isThere, missing]) => (isThere ? [] : [missing]));
-  }
-
   #oneOf(names: readonly string[]): string {
     return names[this.#random.integer(0, names.length - 1)] ?? '';
   }
@@ -373,25 +321,6 @@ class CrashTest {
     const left = [...items];
     return items.map(() => left.splice(this.#random.integer(0, left.length - 1), 1)[0] ?? 'all');
   }
-}
-
-function kindsOfKills(): Record<Target, Kills> {
-  const none = () => ({ kills: 0, inFlight: 0, cut: 0 });
-  const kinds = { edge: none(), store: none(), supervisor: none() };
-  return { ...kinds, all: none(), drain: none(), start: none() };
-}
-
-type End = Awaited<ReturnType<CrashTest['end']>>;
-
-function brokenIn(end: End): readonly string[] {
-  const { findings, strange, ledgerRemainder, exitCode, isFreshTaken } = end;
-  return [
-    ...findings.examples,
-    ...strange,
-    ...(isFreshTaken ? [] : ['a fresh event was not taken']),
-    ...(ledgerRemainder === 0 ? [] : [`the server's ledger misses ${ledgerRemainder} events`]),
-    ...(exitCode === 0 ? [] : [`the server ended with ${exitCode}`]),
-  ];
 }
 
 /** Events whose key was made known later; those of keys that never are have a table of theirs. */

@@ -6,8 +6,8 @@
  *  1. `crashTest` passes only if every acknowledged event was found in its table or in quarantine,
  *     once and as it was sent, nothing else was found, and a fresh event passed after the faults.
  *  2. A run in which too little happened to show that is VACUOUS, not PASS.
- *  3. What it needs is in a folder of its own, beside the data directory and never in it. A run
- *     that passes leaves nothing; one that does not keeps the folder, and says where.
+ *  3. What it needs is in a folder of its own, beside the data directory and never in it. Only a
+ *     run that fails keeps it, and says where.
  *  4. `checkStorage` reports times as they were measured, and names what it cannot know.
  *
  * Invariants
@@ -20,7 +20,8 @@
  * is not shown here, but by the models in `test/sim/`. A test that is itself killed by SIGKILL
  * leaves its server and folder behind.
  */
-export { crashTest, type CrashReport, targets } from './crash.ts';
+export { crashTest, type CrashOptions } from './crash.ts';
+export { type CrashReport, targets } from './report.ts';
 export type { DiskFacts } from './machine.ts';
 export type { Percentiles } from './percentiles.ts';
 export { checkStorage, type StorageReport } from './storage.ts';

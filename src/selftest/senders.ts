@@ -6,11 +6,16 @@ import { type Asked, type Keys, nextRequest } from './requests.ts';
 
 const answerTimeoutMs = 30_000;
 
+/** The status of the answer, or why there is none. */
+type Outcome = number | 'unanswered' | 'unheard';
+
 type Counts = {
   answered: number;
   refused: number;
   /** Without an answer, though the sender waited for one. */
   unanswered: number;
+  /** Not sent: nobody listened. */
+  unheard: number;
   repeated: number;
   /** Given up by the sender on purpose. */
   givenUp: number;
@@ -35,7 +40,8 @@ export class Senders {
   constructor(seed: number, count: number, ledger: Ledger, keys: Keys) {
     this.ledger = ledger;
     this.#keys = keys;
-    this.counts = { answered: 0, refused: 0, unanswered: 0, repeated: 0, givenUp: 0, slow: 0 };
+    const none = { answered: 0, refused: 0, unanswered: 0, unheard: 0 };
+    this.counts = { ...none, repeated: 0, givenUp: 0, slow: 0 };
     this.#senders = Array.from({ length: count }, (_, index) => new Sender(seed + 7 * index));
   }
 
@@ -58,10 +64,14 @@ export class Senders {
   }
 
   /** Sends what waits to be sent again, and nothing else, until all of it is answered. */
-  async finish(ingest: string): Promise<void> {
+  async finish(ingest: string, timeoutMs: number): Promise<void> {
     this.#isPaused = false;
+    const timer = setTimeout(() => (this.#isPaused = true), timeoutMs);
     await Promise.all(this.#senders.map((sender) => this.#run(sender, ingest, false)));
+    clearTimeout(timer);
     this.#isPaused = true;
+    const left = this.#senders.filter(({ waiting }) => waiting).length;
+    if (left > 0) this.strange.push(`${left} requests were sent again and again, in vain`);
   }
 
   async #run(sender: Sender, ingest: string, beginsNew: boolean): Promise<void> {
@@ -79,21 +89,21 @@ export class Senders {
     }
   }
 
-  #note(sender: Sender, asked: Asked, status: number | undefined): void {
+  #note(sender: Sender, asked: Asked, status: Outcome): void {
     const { manner, first, count, isRepeated } = asked;
-    const wasOpen = sender.waiting !== undefined;
-    const isAnswered = status !== undefined && (status === 200 || !isRepeated || status < 500);
+    const isAnswered = typeof status === 'number' && (status === 200 || status < 500);
     sender.waiting = isRepeated && !isAnswered ? asked : undefined;
     if (manner === 'slow') this.counts.slow += 1;
     if (status === 200) {
       this.counts.answered += 1;
       this.acknowledged += count;
       this.ledger.note(first, count, fates.acknowledged);
-    } else if (status !== undefined) {
-      this.counts.refused += 1;
+    } else if (typeof status === 'number' || status === 'unheard') {
+      this.counts[status === 'unheard' ? status : 'refused'] += 1;
       // Of a request that is sent again, the one before may have been stored.
-      if (!isRepeated && !wasOpen) this.ledger.note(first, count, fates.refused);
-      if (manner !== 'wrong' && status < 500) this.strange.push(`${status} to ${asked.form}`);
+      if (!isRepeated) this.ledger.note(first, count, fates.refused);
+      if (status === 'unheard') return;
+      if (manner !== 'wrong' && status !== 503) this.strange.push(`${status} to ${asked.form}`);
     } else if (manner === 'cut') {
       this.counts.givenUp += 1;
       this.ledger.note(first, count, fates.refused);
@@ -112,21 +122,23 @@ class Sender {
     this.random = new Random(seed);
   }
 
-  /** The status of the answer, as soon as it is known; undefined if there is none. */
-  send(ingest: string, asked: Asked): Promise<number | undefined> {
+  send(ingest: string, asked: Asked): Promise<Outcome> {
     const { path, headers, manner } = asked;
     return new Promise((resolve) => {
       const posted = request(ingest + path, { method: 'POST', headers, agent: this.#agent });
       const timer = setTimeout(() => posted.destroy(), answerTimeoutMs);
-      const settle = (status: number | undefined) => {
+      const settle = (outcome: Outcome) => {
         clearTimeout(timer);
-        resolve(status);
+        resolve(outcome);
       };
       posted.once('response', (response) => {
         response.on('error', () => undefined).resume();
         settle(response.statusCode ?? 0);
       });
-      posted.on('error', () => settle(undefined)).once('close', () => settle(undefined));
+      posted.on('error', ({ code }: NodeJS.ErrnoException) => {
+        settle(code === 'ECONNREFUSED' ? 'unheard' : 'unanswered');
+      });
+      posted.once('close', () => settle('unanswered'));
       if (manner === 'plain' || manner === 'wrong') posted.end(asked.body);
       else void this.#write(posted, asked);
     });

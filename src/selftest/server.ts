@@ -11,6 +11,7 @@ const main = fileURLToPath(
 );
 const startTimeoutMs = 120_000;
 const pollEveryMs = 20;
+const wordsMax = 1_000;
 
 /** A line of the server's log. */
 type LogLine = Readonly<Record<string, unknown>>;
@@ -24,6 +25,8 @@ export class Server {
   readonly #children = new Map<string, number>();
   readonly #onLine: (line: LogLine) => void;
   #stdout = '';
+  /** What it said beside its log: why it cannot go on. */
+  words = '';
   ingest = '';
   admin = '';
 
@@ -56,7 +59,9 @@ export class Server {
       const [, ingest = '', admin = ''] =
         /is ready: ingest (\S+) admin (\S+)/.exec(this.#stdout) ?? [];
       [this.ingest, this.admin] = [ingest, admin];
-      if (this.hasEnded) throw fault('SELFTEST_FAILED', { seen: 'the server does not start' });
+      if (this.hasEnded) {
+        throw fault('SELFTEST_FAILED', { seen: `the server does not start: ${this.words}` });
+      }
       return admin !== '';
     });
     return this;
@@ -133,12 +138,22 @@ export class Server {
   }
 
   #read(text: string): void {
-    if (!text.startsWith('{')) return;
-    const line = JSON.parse(text) as LogLine;
+    const line = lineIn(text);
+    if (!line) return void (this.words = `${this.words} ${text.trim()}`.slice(-wordsMax));
     const { child, childPid } = line;
-    if (typeof child === 'string' && typeof childPid === 'number')
+    if (typeof child === 'string' && typeof childPid === 'number') {
       this.#children.set(child, childPid);
+    }
     this.#onLine(line);
+  }
+}
+
+function lineIn(text: string): LogLine | undefined {
+  try {
+    return text.startsWith('{') ? (JSON.parse(text) as LogLine) : undefined;
+  } catch {
+    // Its process was killed in the middle of it.
+    return undefined;
   }
 }
 
