@@ -1,4 +1,11 @@
-import { type Clock, limits, type Logger, messageOf, type Metrics } from '../base/index.ts';
+import {
+  type Clock,
+  isFault,
+  limits,
+  type Logger,
+  messageOf,
+  type Metrics,
+} from '../base/index.ts';
 import type { KeyRing } from '../keys/index.ts';
 import type { ParkedFilter, ParkedGroup, Remainder, Store } from '../store/index.ts';
 import { keyReasons } from './alarm.ts';
@@ -81,7 +88,8 @@ export class Keeper {
       const tookMs = performance.now() - startedAt;
       this.#auditEveryMs = Math.max(limits.auditEveryMs, tookMs / limits.auditShareMax);
     } catch (error) {
-      if (this.#timer === undefined) return;
+      // The loader ends: it refuses before it stops this.
+      if (this.#timer === undefined || isFault(error, 'LOG_CLOSED')) return;
       const seen = messageOf(error);
       if (seen !== this.#failure) logger.error({ error: seen }, 'housekeeping fails; tried again');
       this.#failure = seen;

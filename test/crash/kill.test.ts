@@ -25,6 +25,7 @@ test(
     expect(ran.code).toBe(0);
     const none = { lost: 0, twice: 0, changed: 0, misplaced: 0, ghosts: 0 };
     expect(report.findings).toMatchObject(none);
+    expect(report.serverErrors, 'no operator is needed').toEqual([]);
     for (const target of targets) {
       expect(report.kills[target].kills, target).toBeGreaterThanOrEqual(rounds / targets.length);
     }

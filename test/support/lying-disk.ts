@@ -6,7 +6,7 @@ import { syncBuiltinESMExports } from 'node:module';
  * log, now and then, that it is done, and does nothing.
  */
 
-const liesEvery = 40;
+const liesEvery = 7;
 const headerBytes = 80;
 const write = fs.write;
 let count = 0;
