@@ -108,6 +108,7 @@ function timesText({ p50, p90, p99, max }: Percentiles): string {
 }
 
 export function msText(ms: number): string {
+  if (ms < 0.1) return `${(ms * 1000).toFixed(1)} µs`;
   if (ms < 10) return `${ms.toFixed(ms < 1 ? 3 : 2)} ms`;
   return ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }

@@ -189,10 +189,11 @@ class CrashTest {
       await this.#traffic(senders, roundEventsMin / 2);
       const times = target === 'edge' || target === 'store' ? this.#random.integer(1, 2) : 1;
       for (let time = 0; time < times; time += 1) {
+        const before = senders.counts.unanswered;
         await this.#strike(target, server, senders);
-        if (target === 'edge' || target === 'store') {
-          await this.#traffic(senders, roundEventsMin / 2 / times);
-        }
+        if (server.hasEnded) await senders.pause();
+        else await this.#traffic(senders, roundEventsMin / 2 / times);
+        if (senders.counts.unanswered > before) this.#kills[target].cut += 1;
       }
     } finally {
       stop.abort();
@@ -219,7 +220,6 @@ class CrashTest {
   async #strike(target: Target, server: Server, senders: Senders): Promise<void> {
     if (server.hasEnded) throw fault('SELFTEST_FAILED', { seen: 'the server ended by itself' });
     const count = this.#kills[target];
-    const before = senders.counts.unanswered;
     count.kills += 1;
     if (senders.inFlight > 0) count.inFlight += 1;
     if (target === 'edge') await server.killChild(this.#oneOf(server.edges));
@@ -236,8 +236,6 @@ class CrashTest {
       }
       await server.killAllAndWait();
     }
-    await sleep(20);
-    if (senders.counts.unanswered > before) count.cut += 1;
   }
 
   /** Recovery is interrupted, too. */

@@ -79,7 +79,6 @@ export class Senders {
       const again = sender.waiting;
       if (!again && !beginsNew) return;
       const asked = again ?? nextRequest(sender.random, this.ledger, this.#keys);
-      if (again) this.counts.repeated += 1;
       this.inFlight += 1;
       const status = await sender.send(ingest, asked);
       this.inFlight -= 1;
@@ -91,9 +90,12 @@ export class Senders {
 
   #note(sender: Sender, asked: Asked, status: Outcome): void {
     const { manner, first, count, isRepeated } = asked;
+    if (status !== 'unheard') {
+      if (sender.waiting) this.counts.repeated += 1;
+      if (manner === 'slow') this.counts.slow += 1;
+    }
     const isAnswered = typeof status === 'number' && (status === 200 || status < 500);
     sender.waiting = isRepeated && !isAnswered ? asked : undefined;
-    if (manner === 'slow') this.counts.slow += 1;
     if (status === 200) {
       this.counts.answered += 1;
       this.acknowledged += count;

@@ -141,6 +141,6 @@ function notesOf({ fileSystem, writeCache, model }: DiskFacts): readonly string[
 
 /** What no program can find out. */
 export const unseen =
-  'Not seen from here: a drive, controller or host that says it has flushed, and has not. Only ' +
-  'pulling the plug shows that, or the word of whoever runs it (a cache with a battery; for a ' +
-  'virtual disk: no cache mode "unsafe").';
+  'Not seen from here: a drive, controller or host that says it has flushed, and has not.\n' +
+  'Only pulling the plug shows that, or the word of whoever runs it (a cache with a battery;\n' +
+  'for a virtual disk: no cache mode "unsafe").';
