@@ -26,7 +26,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   fsck: ['base', 'event', 'log', 'store', 'keys'],
   supervise: ['base'],
   admin: ['base', 'event', 'query', 'store', 'loader', 'keys', 'backup', 'supervise'],
-  selftest: ['base', 'keys', 'config.ts'],
+  selftest: ['base', 'fsck', 'keys', 'config.ts'],
   cli: [
     'base',
     'event',

@@ -72,7 +72,8 @@ function deeds(report: CrashReport): readonly Line[] {
   ];
 }
 
-function findings({ findings: found, isFreshTaken, ledgerRemainder, serverErrors }: CrashReport) {
+function findings(report: CrashReport): readonly Line[] {
+  const { findings: found, isFreshTaken, ledgerRemainder, isWhole, serverErrors } = report;
   const errors = serverErrors.map((error): Line => ['server said', error]);
   if (!found) return errors;
   const lines: readonly Line[] = [
@@ -86,6 +87,7 @@ function findings({ findings: found, isFreshTaken, ledgerRemainder, serverErrors
     ['ghosts', `${number(found.ghosts)} (stored, though refused or never sent)`],
     ['fresh events', isFreshTaken ? 'taken after the last kill, and found' : 'NOT TAKEN'],
     ['own ledger', ledgerRemainder === 0 ? 'right' : `misses ${ledgerRemainder} events`],
+    ['fsck', isWhole ? 'everything is what was written' : 'DAMAGE'],
   ];
   return [...lines, ...errors];
 }

@@ -3,7 +3,8 @@ import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fault, limits, messageOf, nodeDisk, reserveBytes, systemClock } from '../base/index.ts';
-import type { Task } from '../base/index.ts';
+import { patient, type Task } from '../base/index.ts';
+import { fsck } from '../fsck/index.ts';
 import { Chores } from './chores.ts';
 import { lanes, tables, unknownTable } from './events.ts';
 import { fates, Ledger } from './ledger.ts';
@@ -145,6 +146,7 @@ class CrashTest {
       compactions: this.#compactions,
       isFreshTaken: end?.isFreshTaken ?? false,
       ledgerRemainder: end?.ledgerRemainder,
+      isWhole: end?.damage.length === 0,
       serverErrors: [...this.#errors],
       keptIn: verdict === 'FAIL' ? this.#folder : undefined,
     };
@@ -266,7 +268,8 @@ class CrashTest {
     const exitCode = await server.stop();
     this.#server = undefined;
     const isFreshTaken = fresh.every((status) => status === 200);
-    return { findings, strange, ledgerRemainder, exitCode, isFreshTaken };
+    const damage = await damageIn(join(this.#folder, 'data'));
+    return { findings, strange, ledgerRemainder, exitCode, damage, isFreshTaken };
   }
 
   async #flushed(server: Server): Promise<void> {
@@ -324,6 +327,12 @@ class CrashTest {
 /** Events whose key was made known later; those of keys that never are have a table of theirs. */
 const waiting = `SELECT count(*) AS n FROM millrace.quarantine
   WHERE reason IN ('unknown_key', 'key_revoked') AND "table" <> '${unknownTable}'`;
+
+async function damageIn(data: string): Promise<readonly string[]> {
+  const { findings } = await fsck(data, undefined, patient);
+  const damage = findings.filter(({ level }) => level === 'damage');
+  return damage.map(({ where, seen }) => `fsck: ${where}: ${seen}`);
+}
 
 async function one(server: Server, sql: string): Promise<number> {
   for await (const { n } of lines(server, sql)) return Number(n);

@@ -43,6 +43,8 @@ export type CrashReport = {
   readonly isFreshTaken: boolean;
   /** By how much the server's own books are wrong. */
   readonly ledgerRemainder: number | undefined;
+  /** `fsck` finds no damage when the server has ended. */
+  readonly isWhole: boolean;
   /** What the server said as an error, each once. */
   readonly serverErrors: readonly string[];
   /** Kept because it failed. */
@@ -55,15 +57,18 @@ export type End = {
   readonly strange: readonly string[];
   readonly ledgerRemainder: number;
   readonly exitCode: number | null;
+  /** What `fsck` says of the data when the server has ended. */
+  readonly damage: readonly string[];
   readonly isFreshTaken: boolean;
 };
 
 /** How the promise was broken, as far as the end shows it. */
 export function brokenIn(end: End): readonly string[] {
-  const { findings, strange, ledgerRemainder, exitCode, isFreshTaken } = end;
+  const { findings, strange, ledgerRemainder, exitCode, damage, isFreshTaken } = end;
   return [
     ...findings.examples,
     ...strange,
+    ...damage,
     ...(isFreshTaken ? [] : ['a fresh event was not taken']),
     ...(ledgerRemainder === 0 ? [] : [`the server's ledger misses ${ledgerRemainder} events`]),
     ...(exitCode === 0 ? [] : [`the server ended with ${exitCode}`]),
