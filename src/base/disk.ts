@@ -189,14 +189,14 @@ export async function writeBytes(path: string, bytes: Uint8Array, at: number): P
   }
 }
 
-/** Replaces a file as a whole: readers see the old or the new text, also after a crash. */
-export async function writeFileAtomic(path: string, text: string): Promise<void> {
+/** Replaces a file as a whole: readers see the old or the new one, also after a crash. */
+export async function writeFileAtomic(path: string, content: string | Buffer): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
   // Made anew: what stands there may be somebody's link to another file.
   await rm(temporary, { force: true });
   const file = await nodeDisk.create(temporary);
   try {
-    await file.write(Buffer.from(text), 0);
+    await file.write(typeof content === 'string' ? Buffer.from(content) : content, 0);
   } finally {
     await file.close();
   }

@@ -1,7 +1,7 @@
 import { isFault, messageOf, nodeDisk, type Task } from '../base/index.ts';
 import { listKeys } from '../keys/index.ts';
 import { rawSegmentsIn } from '../log/index.ts';
-import { type Inspection, inspectStore } from '../store/index.ts';
+import { type Inspection, inspectStore, isTornStore } from '../store/index.ts';
 import type { Checked, Finding } from './finding.ts';
 import { checkLake } from './lake.ts';
 import { checkLog } from './log.ts';
@@ -48,6 +48,19 @@ async function checkKeys(dataDirectory: string): Promise<readonly Finding[]> {
 async function lookAtStore(
   dataDirectory: string,
 ): Promise<{ readonly inspection?: Inspection; readonly finding?: Finding }> {
+  if (await isTornStore(dataDirectory)) {
+    return {
+      finding: {
+        part: 'store',
+        level: 'damage',
+        where: 'store/millrace-1.duckdb',
+        seen: 'a write of the store did not come to its end: the power went, or it was killed',
+        covers: 'nothing: the log has it; until it is taken back the lake is not looked at',
+        remedy: 'start a server, which takes it back; so does --repair',
+        fix: { kind: 'torn' },
+      },
+    };
+  }
   try {
     return { inspection: await inspectStore(dataDirectory) };
   } catch (error) {

@@ -17,6 +17,8 @@ export type Finding = {
 
 /** What `--repair` does. */
 export type Fix =
+  /** Takes back what the end of the power has torn in the store. */
+  | { readonly kind: 'torn' }
   /** Cuts the store's log where it cannot be read. */
   | { readonly kind: 'wal'; readonly at: number }
   /** Writes the first bytes of the store's log anew. */

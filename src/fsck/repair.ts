@@ -7,6 +7,7 @@ import { shardDirectory, shardsIn } from '../log/index.ts';
 import {
   mendLogBeginning,
   mendTables,
+  mendTornStore,
   moveCursor,
   rebuildStore,
   type Store,
@@ -43,7 +44,9 @@ export class Repair {
     await nodeDisk.makeDirectory(this.kept);
     const fixes = findings.flatMap(({ fix }) => fix ?? []);
     const done: string[] = [];
-    const first = fixes.find(({ kind }) => ['rebuild', 'wal', 'walBeginning'].includes(kind));
+    const first = fixes.find(({ kind }) =>
+      ['torn', 'rebuild', 'wal', 'walBeginning'].includes(kind),
+    );
     // What the store does not say cannot be compared with anything yet.
     for (const fix of first ? [first] : fixes.filter((one) => !needsRooms(one))) {
       done.push(...(await this.#fixClosed(fix)));
@@ -56,6 +59,10 @@ export class Repair {
 
   async #fixClosed(fix: Fix): Promise<readonly string[]> {
     switch (fix.kind) {
+      case 'torn':
+        await this.#copyStore();
+        await mendTornStore(this.#data);
+        return ['what was torn in the store is taken back'];
       case 'wal':
         await this.#copy(join('store', walName));
         await truncate(join(this.#data, 'store', walName), fix.at);

@@ -98,6 +98,8 @@ export class Duck {
       await connection.run(`ATTACH '${file}' AS "${duck.#name}" (${options})`);
       // Files never change: what their footers say is read once, and forgotten in want of memory.
       await connection.run('SET GLOBAL parquet_metadata_cache = true');
+      // A checkpoint needs what `keepBlocks` does first.
+      await connection.run('PRAGMA disable_checkpoint_on_shutdown');
     } catch (error) {
       instance.closeSync();
       throw error;

@@ -72,3 +72,4 @@ export { lakePaths } from './lake-files.ts';
 export { type Mended, mendTables, moveCursor } from './mend.ts';
 export { type Rebuilt, rebuildStore } from './rebuild.ts';
 export { type InspectedTable, type Inspection, inspectStore } from './inspect.ts';
+export { isTornStore, mendTornStore } from './inspect.ts';

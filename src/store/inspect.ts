@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { fault, limits, messageOf, MillraceError } from '../base/index.ts';
+import { areTornBlocks, putBlocksBack } from './blocks.ts';
 import { DuckBooks } from './books.ts';
 import { fileName, readTables } from './catalog.ts';
 import { Duck, type DuckWriter } from './duckdb.ts';
@@ -7,7 +8,7 @@ import type { LakeFile } from './lake-types.ts';
 import { hasStore, mustNotBeLost } from './presence.ts';
 import type { Remainder } from './types.ts';
 import { filePath } from './views.ts';
-import { mustBeWholeLog } from './wal.ts';
+import { cutTornLog, mustBeWholeLog, tornFrom } from './wal.ts';
 
 /** A table of a store that nobody has open, and its files. */
 export type InspectedTable = {
@@ -63,6 +64,26 @@ export async function withStoreFile<T>(
   } catch (error) {
     throw storeFault(error);
   }
+}
+
+/** Whether the end of the power has torn what was being written: nothing of it was relied on. */
+export async function isTornStore(dataDirectory: string): Promise<boolean> {
+  const path = join(dataDirectory, 'store', fileName);
+  if (await areTornBlocks(path)) return true;
+  return (await tornFrom(`${path}.wal`, await saidOf(dataDirectory))) !== undefined;
+}
+
+/** Puts that right, as a start does. */
+export async function mendTornStore(dataDirectory: string): Promise<void> {
+  const path = join(dataDirectory, 'store', fileName);
+  await putBlocksBack(path);
+  await cutTornLog(`${path}.wal`, await saidOf(dataDirectory));
+}
+
+/** What the engine says as it opens the store. */
+function saidOf(dataDirectory: string): Promise<string> {
+  const open = withStoreFile(dataDirectory, 'READ_ONLY', () => Promise.resolve(''));
+  return open.catch((error: unknown) => messageOf(error));
 }
 
 /**

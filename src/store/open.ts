@@ -1,17 +1,18 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join, resolve } from 'node:path';
-import { DirectoryLock, limits, nodeDisk } from '../base/index.ts';
+import { dirname, join, resolve } from 'node:path';
+import { DirectoryLock, limits, messageOf, nodeDisk } from '../base/index.ts';
+import { blockBytes, putBlocksBack } from './blocks.ts';
 import { emptyName, fileName, openCatalog } from './catalog.ts';
 import { Duck } from './duckdb.ts';
 import { storeFault } from './inspect.ts';
 import { follow } from './lake-catalog.ts';
 import type { Kept } from './parked.ts';
-import { markStore, mustNotBeLost } from './presence.ts';
+import { isThere, markStore, mustNotBeLost } from './presence.ts';
 import { DuckStore } from './store.ts';
 import type { Store } from './seam.ts';
 import { quoted, Relations } from './views.ts';
-import { mustBeWholeLog } from './wal.ts';
+import { cutTornLog, mustBeWholeLog } from './wal.ts';
 
 /**
  * Locks and opens the store below a data directory.
@@ -29,7 +30,6 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
   let duck: Duck | undefined;
   try {
     await mustNotBeLost(dataDirectory);
-    await mustBeWholeLog(join(directory, `${fileName}.wal`));
     await rm(staging, { recursive: true, force: true });
     await mkdir(staging);
     const settings = {
@@ -37,14 +37,13 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
       // for both, and then refuse to go on; `#checkpointIfDue` looks first.
       checkpoint_threshold: '1 TB',
       // Each column of each table takes a block at least: 58 small tables were 33 MB, now 6.
-      default_block_size: '16384',
+      default_block_size: String(blockBytes),
       memory_limit: `${limits.storeMemoryBytesMax} B`,
       // The engine counts the processors of the machine. A thread beyond those of this process
       // takes time from the one that works: it looks for work all the while.
       threads: String(availableParallelism()),
     };
-    const path = join(directory, fileName);
-    duck = await Duck.open(path, join(staging, emptyName), limits.rowGroupRows, settings);
+    duck = await openFile(join(directory, fileName), staging, settings);
     const writer = await duck.connect();
     const catalog = await openCatalog(writer);
     const relations = new Relations(lake);
@@ -70,4 +69,29 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
     lock.release();
     throw storeFault(error);
   }
+}
+
+/** Opens the engine's file; what the end of the power has torn is put right first. */
+async function openFile(
+  path: string,
+  staging: string,
+  settings: Readonly<Record<string, string>>,
+): Promise<Duck> {
+  const log = `${path}.wal`;
+  const open = async (file: string) => {
+    await mustBeWholeLog(log);
+    return Duck.open(file, join(staging, emptyName), limits.rowGroupRows, settings);
+  };
+  if (!(await isThere(path))) {
+    // Whole before it has its name, and named before it has a log.
+    const made = join(staging, fileName);
+    (await open(made)).close();
+    await nodeDisk.rename(made, path);
+    await nodeDisk.syncDirectory(dirname(path));
+  }
+  await putBlocksBack(path);
+  return open(path).catch(async (error: unknown) => {
+    if (await cutTornLog(log, messageOf(error))) return open(path);
+    throw error;
+  });
 }

@@ -40,7 +40,7 @@ export async function markStore(dataDirectory: string): Promise<void> {
   });
 }
 
-async function isThere(path: string): Promise<boolean> {
+export async function isThere(path: string): Promise<boolean> {
   try {
     await stat(path);
     return true;

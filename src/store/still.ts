@@ -26,15 +26,20 @@ export class StillFiles {
     return this.#held > 0;
   }
 
+  /** The engine's file. */
+  main(): Promise<ReadableFile> {
+    // Never closed before the engine's own: the system takes the engine's lock away from a process
+    // that closes any of its descriptors of the file.
+    this.#main ??= nodeDisk.openRead(this.#path);
+    return this.#main;
+  }
+
   /** To be called when nothing is written. */
   async hold(): Promise<Still> {
     const lasts = !this.isHeld && (await this.#checkpoint());
     this.#held += 1;
     const wal = lasts ? undefined : await openIfThere(`${this.#path}.wal`);
-    // Never closed before the engine's own: the system takes the engine's lock away from a process
-    // that closes any of its descriptors of the file.
-    this.#main ??= nodeDisk.openRead(this.#path);
-    const main = await this.#main;
+    const main = await this.main();
     const files = [{ name: fileName, file: main, bytes: await main.size() }];
     if (wal) files.push({ name: `${fileName}.wal`, file: wal, bytes: await wal.size() });
     let isEnded = false;

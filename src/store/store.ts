@@ -2,6 +2,7 @@ import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assert, DirectoryLock, fault, limits, messageOf, nodeDisk } from '../base/index.ts';
 import { receiptNumber } from '../event/index.ts';
+import { keepBlocks } from './blocks.ts';
 import { DuckBooks } from './books.ts';
 import {
   type Catalog,
@@ -176,6 +177,7 @@ export class DuckStore implements Store {
     const { directory, writer } = this.#parts;
     const { freeBytes } = await nodeDisk.room(directory);
     if (freeBytes < 2 * (await this.#walBytes())) return false;
+    await keepBlocks(writer, join(directory, fileName), await this.#still.main());
     // While a query still reads what was dropped, the engine puts it off, and so do we.
     await writer.run('CHECKPOINT').catch((error: unknown) => {
       if (!messageOf(error).includes('Cannot CHECKPOINT')) throw error;
@@ -419,6 +421,8 @@ export class DuckStore implements Store {
 
   async close(): Promise<void> {
     const { duck, writer, checker, looker, live, archiver, lock } = this.#parts;
+    // If it cannot be, what is in the engine's log is read at the next start.
+    await this.#checkpoint().catch(() => false);
     archiver.close();
     live.close();
     looker.close();
