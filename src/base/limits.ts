@@ -47,14 +47,28 @@ export const limits = Object.freeze({
   keepAliveTimeoutMs: 65_000,
   /** A connection on which no byte moves. Beyond: cut; amid an answer, after twice that. */
   stillTimeoutMs: 95_000,
-  /** Open connections of one edge. Beyond: new ones are closed at once. */
+  /** Open connections of one edge. Beyond: the one that has been idle for longest is cut. */
   connectionsMax: 10_000,
+  /** Requests at once on one connection. Beyond: no more is read of it … */
+  requestsInWorkMax: 32,
+  /** … and of these, in one edge, what was read before. Beyond: the connection is cut. */
+  requestsWaitingMax: 10_000,
   /** Requests at once on one connection of HTTP/2. Beyond: the client waits. */
   http2StreamsMax: 100,
   /** Memory of one connection of HTTP/2, its queues included. Beyond: its streams are refused. */
   http2SessionMebibytesMax: 10,
   /** Bodies being read or waiting for the log, one edge. Beyond: 503 with Retry-After. */
   bodyBytesInFlightMax: 256 * mib,
+  /** A body is large beyond this … */
+  smallBodyBytesMax: 64 * kib,
+  /** … and takes part of that room only. Beyond: 503 with Retry-After. */
+  largeBodyBytesInFlightMax: 192 * mib,
+  /** Large bodies that are parsed, or wait for the log, at once. The others wait their turn. */
+  largeBodiesInWorkMax: 4,
+  /** Bodies that are decoded at once; the others wait their turn … */
+  decodingsMax: 2,
+  /** … as many as this. Beyond: 503 with Retry-After. */
+  decodingsWaitingMax: 100,
 
   /** One log record: an envelope with its body. Beyond: a bug, since the edge refuses first. */
   recordBytesMax: 8 * mib,
@@ -62,6 +76,8 @@ export const limits = Object.freeze({
   groupBytesMax: 4 * mib,
   /** Records waiting for their write. Beyond: LOG_BUSY, 503 with Retry-After. */
   pendingBytesMax: 64 * mib,
+  /** How long the oldest of them waits. Beyond: LOG_BUSY for new ones. */
+  pendingMsMax: 1_000,
   /** A segment is sealed once it is this long, or 1/64 of a small disk. */
   segmentBytesMax: 64 * mib,
   segmentBytesMin: mib,
@@ -263,6 +279,7 @@ assert(
   limits.stillTimeoutMs >= limits.keepAliveTimeoutMs + limits.requestTimeoutMs,
   'a connection is cut only when no other limit has ended it',
 );
+assert(limits.largeBodyBytesInFlightMax < limits.bodyBytesInFlightMax, 'small ones have room');
 assert(limits.edgeDrainMs < limits.lockWaitMs, 'a lock outlasts a drain');
 assert(limits.probeEveryMs * 2 < limits.syncAgeMsMax, 'a missed probe does not end readiness');
 

@@ -13,9 +13,14 @@ export class BodyBudget {
     return this.#used;
   }
 
-  /** Takes `bytes` of the budget if they are there. */
-  take(bytes: number): boolean {
-    if (this.#used + bytes > limits.bodyBytesInFlightMax) return false;
+  /**
+   * Takes `bytes` of the budget if they are there.
+   * @param bodyBytes how long the body is with them: large ones leave room for small ones.
+   */
+  take(bytes: number, bodyBytes: number): boolean {
+    const isSmall = bodyBytes <= limits.smallBodyBytesMax;
+    const max = isSmall ? limits.bodyBytesInFlightMax : limits.largeBodyBytesInFlightMax;
+    if (this.#used + bytes > max) return false;
     this.#used += bytes;
     return true;
   }
@@ -29,8 +34,14 @@ export class BodyBudget {
  * Bytes that come piece by piece, in one buffer: a piece of one byte would take hundreds by itself.
  */
 class Pieces {
+  readonly #expected: number;
   #room: Buffer = Buffer.alloc(0);
   #length = 0;
+
+  /** @param expected as many bytes as are to come, if that is known. */
+  constructor(expected: number) {
+    this.#expected = expected;
+  }
 
   get length(): number {
     return this.#length;
@@ -44,7 +55,8 @@ class Pieces {
     const length = this.#length + piece.length;
     if (this.#length === 0) this.#room = piece;
     else if (length > this.#room.length) {
-      const wider = Buffer.allocUnsafeSlow(Math.max(length, 2 * this.#room.length));
+      const doubled = Math.min(2 * this.#room.length, this.#expected);
+      const wider = Buffer.allocUnsafeSlow(Math.max(length, doubled));
       this.#room.copy(wider, 0, 0, this.#length);
       this.#room = wider;
     }
@@ -68,7 +80,7 @@ export function readBody(
   bytesMax: number,
 ): Promise<ReadBody | undefined> {
   return new Promise((resolve, reject) => {
-    const body = new Pieces();
+    const body = new Pieces(Number(request.headers['content-length']) || Infinity);
     let size = 0;
     let refusal: MillraceError | undefined;
     let isSettled = false;
@@ -83,7 +95,7 @@ export function readBody(
       if (isSettled) return;
       size += chunk.length;
       if (size > bytesMax) refusal ??= tooLarge(bytesMax);
-      else if (!refusal && !budget.take(chunk.length)) refusal = fault('EDGE_BUSY');
+      else if (!refusal && !budget.take(chunk.length, size)) refusal = fault('EDGE_BUSY');
       if (!refusal) body.add(chunk);
       else if (size > limits.discardBytesMax) settle(refusal);
     });

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer as createHttp2Server, type Http2Server, type Http2Session } from 'node:http2';
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
@@ -9,6 +10,7 @@ import { refusal, type WireSettings } from '../wire/index.ts';
 import { send, sendBare, sendHttp2 } from './answer.ts';
 import { BodyBudget, type Incoming } from './body.ts';
 import { TrustedProxies } from './client.ts';
+import { Connections } from './connections.ts';
 import { type EdgeMetrics, edgeMetrics } from './metrics.ts';
 import { KeyPolicy } from './policy.ts';
 import { type Received, Receiver, type ReceiverParts } from './receive.ts';
@@ -38,7 +40,8 @@ const sweepEveryMs = 50;
 export class Edge {
   readonly #http1: Server;
   readonly #http2: Http2Server;
-  readonly #http2Sessions = new Set<Http2Session>();
+  readonly #http2Sessions = new Map<Http2Session, Duplex>();
+  readonly #connections: Connections;
   readonly #receiver: Receiver;
   readonly #metrics: EdgeMetrics;
   readonly #policy: KeyPolicy;
@@ -50,7 +53,11 @@ export class Edge {
   private constructor(options: EdgeOptions, policy: KeyPolicy) {
     const proxies = new TrustedProxies(options.trustedProxies);
     const budget = new BodyBudget();
-    this.#metrics = edgeMetrics(options.metrics, () => budget.used);
+    this.#connections = new Connections(() => this.#metrics.cut.inc());
+    this.#metrics = edgeMetrics(options.metrics, {
+      bodyBytes: () => budget.used,
+      connections: () => this.#connections.count,
+    });
     this.#receiver = new Receiver({ ...options, policy, proxies }, budget, this.#metrics);
     this.#policy = policy;
     this.#http1 = this.#openHttp1();
@@ -82,7 +89,7 @@ export class Edge {
     this.#isDraining = true;
     const closed = new Promise<void>((resolve) => this.#http1.close(() => resolve()));
     const sweep = setInterval(() => this.#http1.closeIdleConnections(), sweepEveryMs);
-    for (const session of this.#http2Sessions) session.close();
+    for (const session of this.#http2Sessions.keys()) session.close();
     const cut = setTimeout(() => {
       this.#http1.closeAllConnections();
       this.#tls?.cut();
@@ -106,11 +113,11 @@ export class Edge {
     });
     // Node would drop the headers beyond this without a word; `unfitHead` refuses them instead.
     server.maxHeadersCount = limits.headersMax + 1;
-    server.maxConnections = limits.connectionsMax;
     // A client that reads no answer would keep its connection for ever.
     server.timeout = limits.stillTimeoutMs;
     // A sender that has said all, and waits for the answer with its side closed, gets it.
     Object.assign(server, { httpAllowHalfOpen: true });
+    server.on('connection', (socket) => this.#connections.add(socket));
     // What a sender expects besides 100-continue is its own affair.
     server.on('checkExpectation', (request, response) => server.emit('request', request, response));
     server.on('request', (request, response) => this.#begin(request, response));
@@ -128,11 +135,18 @@ export class Edge {
     if (last === 'end' || last?.shouldKeepAlive === false) return;
     this.#last.set(socket, response);
     response.once('finish', () => {
+      this.#connections.end(socket);
       if (this.#last.get(socket) !== response) return;
       // An idle connection must not hold what was sent on it.
       if (response.shouldKeepAlive) this.#last.delete(socket);
       else this.#last.set(socket, 'end');
     });
+    this.#connections.begin(socket, () => this.#answer(request, response), request);
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    // While it waited for its turn, the rest of it turned out to be no request.
+    if (response.writableEnded) return;
     const unfit = unfitHead(request);
     if (unfit) {
       this.#metrics.count('malformed', unfit.status);
@@ -178,16 +192,14 @@ export class Edge {
       maxSessionMemory: limits.http2SessionMebibytesMax,
     });
     server.on('session', (session) => {
-      this.#http2Sessions.add(session);
       session.setTimeout(limits.keepAliveTimeoutMs, () => session.close());
-      session.once('close', () => this.#http2Sessions.delete(session));
     });
     server.on('sessionError', () => this.#metrics.count('malformed', 400));
     server.on('request', (request, response) => {
       const late = setTimeout(() => request.stream.destroy(), limits.requestTimeoutMs);
       const settled = () => clearTimeout(late);
       request.once('end', settled).once('close', settled);
-      void this.#serve(request, (answer) => sendHttp2(response, answer));
+      this.#beginHttp2(request, response);
     });
     return server;
   }
@@ -196,8 +208,23 @@ export class Edge {
   #accept(socket: TLSSocket): void {
     if (socket.alpnProtocol !== 'h2') return void this.#http1.emit('connection', socket);
     // A session that was told to end waits for its streams, which have no more to come from.
-    this.#http2.once('session', (session) => socket.once('close', () => session.destroy()));
+    this.#http2.once('session', (session) => {
+      this.#connections.add(socket);
+      this.#http2Sessions.set(session, socket);
+      session.once('close', () => this.#http2Sessions.delete(session));
+      socket.once('close', () => session.destroy());
+    });
     this.#http2.emit('connection', socket);
+  }
+
+  #beginHttp2(request: Http2ServerRequest, response: Http2ServerResponse): void {
+    const { session } = request.stream;
+    const socket = session && this.#http2Sessions.get(session);
+    if (!socket) return;
+    response.once('close', () => this.#connections.end(socket));
+    this.#connections.begin(socket, () => {
+      void this.#serve(request, (answer) => sendHttp2(response, answer));
+    });
   }
 
   async #serve(

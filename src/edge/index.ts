@@ -11,9 +11,13 @@
  *     asks of a key only what its owner wants asked at once (`KeyPolicy`).
  *  2. Every refusal is an entry of the error catalogue, in the shape of its route's clients.
  *  3. Labels of metrics come from closed lists.
+ *  4. What one sender asks for does not decide how long others wait: large bodies and encoded ones
+ *     have their turn a few at a time, and leave room for small ones.
  *
  * Limits: `bodyBytesMax`, `batchBodyBytesMax`, `headerBytesMax`, `headersMax`, `headersTimeoutMs`,
- * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `bodyBytesInFlightMax`,
- * `http2StreamsMax`, `http2SessionMebibytesMax`, `preferWaitMax`, `preferWaitersMax`.
+ * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `requestsInWorkMax`,
+ * `requestsWaitingMax`, `bodyBytesInFlightMax`, `smallBodyBytesMax`, `largeBodyBytesInFlightMax`,
+ * `largeBodiesInWorkMax`, `decodingsMax`, `decodingsWaitingMax`, `http2StreamsMax`,
+ * `http2SessionMebibytesMax`, `preferWaitMax`, `preferWaitersMax`.
  */
 export { Edge, type EdgeOptions } from './edge.ts';

@@ -9,6 +9,7 @@ import { type BodyBudget, decodeBody, type Incoming, type ReadBody, readBody } f
 import type { TrustedProxies } from './client.ts';
 import type { EdgeMetrics, RouteLabel } from './metrics.ts';
 import type { KeyPolicy } from './policy.ts';
+import { Turns } from './turns.ts';
 
 const noBytes = Buffer.alloc(0);
 
@@ -44,6 +45,8 @@ export class Receiver {
   readonly #parts: ReceiverParts;
   readonly #budget: BodyBudget;
   readonly #metrics: EdgeMetrics;
+  readonly #decodings = new Turns(limits.decodingsMax);
+  readonly #largeBodies = new Turns(limits.largeBodiesInWorkMax);
   #explaining = 0;
   #settling = 0;
 
@@ -93,6 +96,7 @@ export class Receiver {
     request: WireRequest,
     bytesMax: number,
   ): Promise<Performed> {
+    let heldBytes = read.budgetBytes;
     try {
       if (found instanceof MillraceError) {
         // Else a page could not read why its request is refused.
@@ -101,12 +105,28 @@ export class Receiver {
       }
       const asked = answerToAsking(found.route.methods, request);
       if (asked) return { answer: asked };
-      const body = await decodeBody(read.bytes, request.headers['content-encoding'], bytesMax);
-      const receivedAtMs = this.#parts.clock.nowMs();
-      return await this.#perform(found, { ...request, body, receivedAtMs });
+      const body = await this.#decoded(read.bytes, request.headers['content-encoding'], bytesMax);
+      if (body !== read.bytes) {
+        if (!this.#budget.take(body.length, body.length)) throw fault('EDGE_BUSY');
+        heldBytes += body.length;
+      }
+      const perform = () => {
+        const receivedAtMs = this.#parts.clock.nowMs();
+        return this.#perform(found, { ...request, body, receivedAtMs });
+      };
+      // Small ones do not stand behind more than a few large ones, here and before the disk.
+      const isLarge = body.length > limits.smallBodyBytesMax;
+      return await (isLarge ? this.#largeBodies.run(perform) : perform());
     } finally {
-      this.#budget.give(read.budgetBytes);
+      this.#budget.give(heldBytes);
     }
+  }
+
+  /** A few at a time: little that is sent can become much, and the log needs its threads. */
+  async #decoded(bytes: Buffer, encoding: string | undefined, bytesMax: number): Promise<Buffer> {
+    if (encoding === undefined) return bytes;
+    if (this.#decodings.waiting === limits.decodingsWaitingMax) throw fault('EDGE_BUSY');
+    return this.#decodings.run(() => decodeBody(bytes, encoding, bytesMax));
   }
 
   async #perform({ route }: Found, request: WireRequest): Promise<Performed> {

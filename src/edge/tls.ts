@@ -40,7 +40,8 @@ export class TlsDoor {
       handshakeTimeout: limits.headersTimeoutMs,
       noDelay: true,
     });
-    this.#server.maxConnections = limits.connectionsMax;
+    // Those that are still in their handshake: the edge counts the others.
+    this.#server.maxConnections = 2 * limits.connectionsMax;
     this.#server.on('secureConnection', (socket) => {
       const connection = { socket, bytes: 0, idleMs: 0 };
       this.#connections.add(connection);

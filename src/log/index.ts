@@ -14,7 +14,8 @@
  *  3. A segment is written by one process life; sealed segments do not change.
  *  4. A failed read is never an empty log; a failed sync is never tried again.
  *
- * Limits: `recordBytesMax`, `groupBytesMax`, `pendingBytesMax`, `segmentBytes` and the reserve.
+ * Limits: `recordBytesMax`, `groupBytesMax`, `pendingBytesMax`, `pendingMsMax`, `segmentBytes` and
+ * the reserve.
  * Records are opaque here: this room does not know what an event is.
  */
 export { Log, type LogOptions } from './log.ts';

@@ -26,6 +26,7 @@ export type LogOptions = {
 type Waiting = {
   readonly record: Uint8Array;
   readonly events: number;
+  readonly atMs: number;
   readonly resolve: (offset: number) => void;
   readonly reject: (error: unknown) => void;
 };
@@ -45,6 +46,8 @@ export class Log {
   #durableEvents = 0;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
+  /** When the oldest record came that is not on disk. */
+  #oldestAtMs: number | undefined;
   #scheduled = false;
   #writing: Promise<void> | undefined;
   #state: 'open' | 'closing' | 'failed' = 'open';
@@ -128,10 +131,13 @@ export class Log {
     return new Promise((resolve, reject) => {
       if (this.#state !== 'open') return reject(fault('LOG_CLOSED'));
       if (!this.#hasRoom) return reject(fault('LOG_FULL'));
-      if (this.#waitingBytes + record.length > limits.pendingBytesMax) {
+      const atMs = this.#options.clock.nowMs();
+      this.#oldestAtMs ??= atMs;
+      const isBehind = atMs - this.#oldestAtMs > limits.pendingMsMax;
+      if (isBehind || this.#waitingBytes + record.length > limits.pendingBytesMax) {
         return reject(fault('LOG_BUSY'));
       }
-      this.#waiting.push({ record, events, resolve, reject });
+      this.#waiting.push({ record, events, atMs, resolve, reject });
       this.#waitingBytes += record.length;
       this.#schedule();
     });
@@ -212,9 +218,11 @@ export class Log {
     }
     // In the same step as the last look at what waits: an append from now on starts anew.
     this.#writing = undefined;
+    this.#oldestAtMs = undefined;
   }
 
   #takeGroup(): readonly Waiting[] {
+    this.#oldestAtMs = this.#waiting[0]?.atMs;
     let bytes = 0;
     let count = 0;
     for (const { record } of this.#waiting) {

@@ -68,6 +68,8 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ kind: 'restart' } as const) },
 );
 
+const refusals = ['LOG_FULL', 'LOG_BUSY', 'LOG_CLOSED'] as const;
+
 type Outcome = { state: 'unknown' | 'acknowledged' | 'refused'; offset: number; bytes: number };
 
 /**
@@ -143,7 +145,7 @@ class World {
         expect(this.log?.durableOffset).toBeGreaterThanOrEqual(offset + record.length);
       },
       (error: unknown) => {
-        if (!isFault(error, 'LOG_FULL') && !isFault(error, 'LOG_CLOSED')) throw error;
+        if (!refusals.some((code) => isFault(error, code))) throw error;
         outcome.state = 'refused';
         this.seen.refused += 1;
       },

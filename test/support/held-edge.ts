@@ -1,0 +1,109 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { openEdge } from '../../src/app.ts';
+import { type Clock, type Disk, Metrics, nodeDisk } from '../../src/base/index.ts';
+import { toolsOf } from '../../src/tools.ts';
+
+type Held = {
+  readonly disk?: Disk;
+  readonly clock?: Clock;
+  /** What an event waits for whose sender waits for its row. */
+  readonly settle?: () => Promise<undefined>;
+};
+
+/** An edge in this process, over a disk and before a store that a test holds up. */
+export class HeldEdge implements AsyncDisposable {
+  readonly #rooms: Awaited<ReturnType<typeof openEdge>>;
+  readonly #door = createServer((socket) => this.connect(socket));
+  readonly #metrics: Metrics;
+
+  private constructor(rooms: Awaited<ReturnType<typeof openEdge>>, metrics: Metrics) {
+    this.#rooms = rooms;
+    this.#metrics = metrics;
+  }
+
+  static async open(data: string, held: Held): Promise<HeldEdge> {
+    const config: Parameters<typeof openEdge>[0] = {
+      data,
+      host: '',
+      port: undefined,
+      adminPort: undefined,
+      edges: 1,
+      instance: 'held',
+      strict: false,
+      trustedProxies: [],
+      redirectHosts: [],
+      globalId: 'off',
+      sscDomains: [],
+      diskReserve: 0,
+      logLevel: 'error',
+      quarantineBytes: 0,
+      quarantineDays: 0,
+      archiveMinutes: 60,
+      compactionShare: 25,
+      rawDays: 0,
+      alarmWebhook: undefined,
+      tls: undefined,
+    };
+    const metrics = new Metrics('held');
+    const unknown = () => Promise.resolve(undefined);
+    const link = { durable: () => undefined, explain: unknown, settle: held.settle ?? unknown };
+    const { disk = nodeDisk, clock } = held;
+    const tools = toolsOf(config, 'held');
+    const all = { ...tools, disk, metrics, clock: clock ?? tools.clock };
+    const edge = new HeldEdge(await openEdge(config, 0, link, all), metrics);
+    edge.#door.listen(0, '127.0.0.1');
+    await once(edge.#door, 'listening');
+    return edge;
+  }
+
+  get url(): string {
+    const { port } = this.#door.address() as AddressInfo;
+    return `http://127.0.0.1:${port}`;
+  }
+
+  connect(connection: Duplex): void {
+    this.#rooms.edge.connect(connection);
+  }
+
+  /** @param name without `millrace_`. */
+  async metric(name: string): Promise<number> {
+    const all = (await this.#metrics.snapshot()) as { name: string; values: { value: number }[] }[];
+    return all.find((one) => one.name === `millrace_${name}`)?.values[0]?.value ?? 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#door.close();
+    await this.#rooms.close();
+  }
+}
+
+/** The real disk, on which writes can be held up. */
+export class HeldDisk {
+  #gate: PromiseWithResolvers<void> | undefined;
+
+  readonly disk: Disk = {
+    ...nodeDisk,
+    create: async (path) => {
+      const file = await nodeDisk.create(path);
+      return {
+        write: async (bytes, position) => {
+          await this.#gate?.promise;
+          await file.write(bytes, position);
+        },
+        truncate: (size) => file.truncate(size),
+        close: () => file.close(),
+      };
+    },
+  };
+
+  hold(): void {
+    this.#gate = Promise.withResolvers();
+  }
+
+  release(): void {
+    this.#gate?.resolve();
+    this.#gate = undefined;
+  }
+}
