@@ -49,20 +49,25 @@ export const limits = Object.freeze({
   stillTimeoutMs: 95_000,
   /** Open connections of one edge. Beyond: the one that has been idle for longest is cut. */
   connectionsMax: 10_000,
-  /** Requests at once on one connection. Beyond: no more is read of it … */
+  /** Requests at once on one connection. Beyond: no more is read of it. */
   requestsInWorkMax: 32,
-  /** … and of these, in one edge, what was read before. Beyond: the connection is cut. */
-  requestsWaitingMax: 10_000,
+  /** Requests of connections with others before them that are begun at one turn of an edge … */
+  pipelinedPerTurn: 32,
+  /** … and that wait for it, having been read. Beyond: the connection is cut. */
+  requestsWaitingMax: 20_000,
   /** Requests at once on one connection of HTTP/2. Beyond: the client waits. */
   http2StreamsMax: 100,
   /** Memory of one connection of HTTP/2, its queues included. Beyond: its streams are refused. */
   http2SessionMebibytesMax: 10,
   /** Bodies being read or waiting for the log, one edge. Beyond: 503 with Retry-After. */
   bodyBytesInFlightMax: 256 * mib,
-  /** A body is large beyond this … */
+  /** A body is large beyond this, or in more pieces … */
   smallBodyBytesMax: 64 * kib,
+  smallBodyPiecesMax: 64,
   /** … and takes part of that room only. Beyond: 503 with Retry-After. */
   largeBodyBytesInFlightMax: 192 * mib,
+  /** Pieces of large bodies that are read at one turn of an edge. The others wait their turn. */
+  largePiecesPerTurn: 8,
   /** Large bodies that are parsed, or wait for the log, at once. The others wait their turn. */
   largeBodiesInWorkMax: 4,
   /** Bodies that are decoded at once; the others wait their turn … */

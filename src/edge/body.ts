@@ -15,7 +15,7 @@ export class BodyBudget {
 
   /**
    * Takes `bytes` of the budget if they are there.
-   * @param bodyBytes how long the body is with them: large ones leave room for small ones.
+   * @param bodyBytes of the whole body, as far as is known: large ones leave room for small ones.
    */
   take(bytes: number, bodyBytes: number): boolean {
     const isSmall = bodyBytes <= limits.smallBodyBytesMax;
@@ -63,6 +63,11 @@ class Pieces {
     if (this.#length > 0) piece.copy(this.#room, this.#length);
     this.#length = length;
   }
+
+  clear(): void {
+    this.#room = Buffer.alloc(0);
+    this.#length = 0;
+  }
 }
 
 /** A body that was read, and the budget it holds until it is on disk. */
@@ -72,35 +77,55 @@ export type ReadBody = { readonly bytes: Buffer; readonly budgetBytes: number };
  * Reads a request's body as it was sent. Gives `undefined` when the sender went away. The rest of
  * a body that is refused is read and thrown away, up to `discardBytesMax`: a sender that is cut
  * off while it sends would not see the answer.
+ * @param rest lets others have their turn before more of it is read.
  * @throws BODY_TOO_LARGE, EDGE_BUSY
  */
 export function readBody(
   request: Incoming,
   budget: BodyBudget,
   bytesMax: number,
+  rest: () => void,
 ): Promise<ReadBody | undefined> {
   return new Promise((resolve, reject) => {
-    const body = new Pieces(Number(request.headers['content-length']) || Infinity);
-    let size = 0;
+    const length = Number(request.headers['content-length']) || 0;
+    const body = new Pieces(length || Infinity);
+    let [size, pieces, heldBytes] = [0, 0, 0];
     let refusal: MillraceError | undefined;
     let isSettled = false;
+    const release = () => {
+      budget.give(heldBytes);
+      heldBytes = 0;
+    };
     const settle = (result: ReadBody | MillraceError | undefined) => {
       if (isSettled) return;
       isSettled = true;
-      if (result === undefined || result instanceof MillraceError) budget.give(body.length);
+      if (result === undefined || result instanceof MillraceError) release();
       if (result instanceof MillraceError) reject(result);
       else resolve(result);
+    };
+    const refusalOfNext = () => {
+      if (Math.max(size, length) > bytesMax) return tooLarge(bytesMax);
+      // A large one takes all its room at once: else many would come half the way, and none on.
+      const neededBytes = length > limits.smallBodyBytesMax ? length : size;
+      if (!budget.take(neededBytes - heldBytes, neededBytes)) return fault('EDGE_BUSY');
+      heldBytes = neededBytes;
+      return undefined;
     };
     request.on('data', (chunk: Buffer) => {
       if (isSettled) return;
       size += chunk.length;
-      if (size > bytesMax) refusal ??= tooLarge(bytesMax);
-      else if (!refusal && !budget.take(chunk.length, size)) refusal = fault('EDGE_BUSY');
+      refusal ??= refusalOfNext();
       if (!refusal) body.add(chunk);
-      else if (size > limits.discardBytesMax) settle(refusal);
+      else {
+        release();
+        body.clear();
+        if (size > limits.discardBytesMax) return settle(refusal);
+      }
+      pieces += 1;
+      if (size > limits.smallBodyBytesMax || pieces > limits.smallBodyPiecesMax) rest();
     });
     request.once('end', () => {
-      settle(refusal ?? { bytes: body.bytes, budgetBytes: body.length });
+      settle(refusal ?? { bytes: body.bytes, budgetBytes: heldBytes });
     });
     // A stream of HTTP/2 that is reset ends as if it were whole, but says this before.
     request.once('aborted', () => settle(undefined));

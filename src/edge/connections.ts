@@ -1,17 +1,21 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { limits } from '../base/index.ts';
+import { Spread } from './spread.ts';
 
 /** What is known of a connection. */
 type Connection = {
+  readonly socket: Duplex;
   /** Requests that have no whole answer yet. */
   unanswered: number;
   /** Those of them that are not begun, in their order. */
   readonly waiting: (() => void)[];
+  /** Whether the first of these has its place in the line of the edge. */
+  isInLine: boolean;
+  /** Whether the rest of a body waits. */
+  isResting: boolean;
   /** The latest request of HTTP/1. */
   request: IncomingMessage | undefined;
-  /** Reads on. */
-  readonly resume: () => unknown;
 };
 
 /** The connections of an edge: how many there are, and what one may ask for at once. */
@@ -20,6 +24,8 @@ export class Connections {
   readonly #all = new Map<Duplex, Connection>();
   readonly #onCut: () => void;
   #waiting = 0;
+  readonly #line = new Spread(limits.pipelinedPerTurn);
+  readonly #resting = new Spread(limits.largePiecesPerTurn);
 
   /** @param onCut is called for each that is cut to make room. */
   constructor(onCut: () => void) {
@@ -34,10 +40,17 @@ export class Connections {
   add(socket: Duplex): void {
     if (this.#all.size >= limits.connectionsMax && !this.#cutIdlest()) return this.#cut(socket);
     const resume = socket.resume.bind(socket);
-    const connection: Connection = { unanswered: 0, waiting: [], request: undefined, resume };
+    const connection: Connection = {
+      socket,
+      unanswered: 0,
+      waiting: [],
+      isInLine: false,
+      isResting: false,
+      request: undefined,
+    };
     // Node reads on after each message, whoever paused it.
     socket.resume = () => {
-      if (connection.waiting.length === 0) resume();
+      if (connection.waiting.length === 0 && !connection.isResting) resume();
       return socket;
     };
     this.#all.set(socket, connection);
@@ -45,19 +58,22 @@ export class Connections {
   }
 
   /**
-   * Begins a request, now or when those before it are answered: meanwhile nothing more is read. A
-   * connection beyond what an edge lets wait is cut.
+   * Begins a request at once if it is the only one of its connection. Others take turns with those
+   * of other connections; meanwhile nothing more is read. A connection beyond what an edge lets
+   * wait is cut.
    */
   begin(socket: Duplex, work: () => void, request?: IncomingMessage): void {
     const connection = this.#all.get(socket);
     if (!connection) return;
     connection.unanswered += 1;
     connection.request = request;
-    if (connection.unanswered <= limits.requestsInWorkMax) return work();
+    if (connection.unanswered === 1) return work();
     if (this.#waiting === limits.requestsWaitingMax) return this.#cut(socket);
     this.#waiting += 1;
     connection.waiting.push(work);
-    socket.pause();
+    // HTTP/2 has means of its own.
+    if (request) socket.pause();
+    this.#enqueue(connection);
   }
 
   /** A request has its answer. */
@@ -65,16 +81,42 @@ export class Connections {
     const connection = this.#all.get(socket);
     if (!connection) return;
     connection.unanswered -= 1;
-    const next = connection.waiting.shift();
-    if (next) {
-      this.#waiting -= 1;
-      if (connection.waiting.length === 0) connection.resume();
-      next();
-    } else if (connection.unanswered === 0) {
-      connection.request = undefined;
-      this.#all.delete(socket);
-      this.#all.set(socket, connection);
-    }
+    this.#enqueue(connection);
+    if (connection.unanswered > 0) return;
+    connection.request = undefined;
+    this.#all.delete(socket);
+    this.#all.set(socket, connection);
+  }
+
+  /** Reads nothing more of a connection before others had their turn. */
+  rest(socket: Duplex): void {
+    const connection = this.#all.get(socket);
+    if (!connection || connection.isResting) return;
+    connection.isResting = true;
+    socket.pause();
+    this.#resting.add(() => {
+      connection.isResting = false;
+      socket.resume();
+    });
+  }
+
+  #enqueue(connection: Connection): void {
+    const inWork = connection.unanswered - connection.waiting.length;
+    if (connection.isInLine || inWork >= limits.requestsInWorkMax) return;
+    if (connection.waiting.length === 0) return;
+    connection.isInLine = true;
+    this.#line.add(() => this.#beginNext(connection));
+  }
+
+  #beginNext(connection: Connection): void {
+    connection.isInLine = false;
+    const work = connection.waiting.shift();
+    // Its connection was closed.
+    if (!work) return;
+    this.#waiting -= 1;
+    this.#enqueue(connection);
+    if (connection.request) connection.socket.resume();
+    work();
   }
 
   /** Whether there was one that is owed no answer: idle, or amid a request. */
@@ -94,7 +136,10 @@ export class Connections {
   }
 
   #forget(socket: Duplex): void {
-    this.#waiting -= this.#all.get(socket)?.waiting.length ?? 0;
+    const connection = this.#all.get(socket);
+    if (!connection) return;
     this.#all.delete(socket);
+    this.#waiting -= connection.waiting.length;
+    connection.waiting.length = 0;
   }
 }

@@ -152,7 +152,8 @@ export class Edge {
       this.#metrics.count('malformed', unfit.status);
       return send(response, refusal(unfit), true);
     }
-    void this.#serve(request, (answer) => {
+    const rest = () => this.#connections.rest(request.socket);
+    void this.#serve(request, rest, (answer) => {
       if (this.#isDraining) response.shouldKeepAlive = false;
       send(response, answer, !request.complete);
     });
@@ -223,16 +224,19 @@ export class Edge {
     if (!socket) return;
     response.once('close', () => this.#connections.end(socket));
     this.#connections.begin(socket, () => {
-      void this.#serve(request, (answer) => sendHttp2(response, answer));
+      // Its window is one: a stream sends no more before it has been read.
+      const rest = () => undefined;
+      void this.#serve(request, rest, (answer) => sendHttp2(response, answer));
     });
   }
 
   async #serve(
     request: Incoming,
+    rest: () => void,
     answer: (answer: NonNullable<Received['answer']>) => void,
   ): Promise<void> {
     const startedAt = performance.now();
-    const received = await this.#receiver.receive(request).catch(unexpected);
+    const received = await this.#receiver.receive(request, rest).catch(unexpected);
     if (!received.answer) return this.#metrics.count(received.label, 499);
     answer(received.answer);
     this.#metrics.count(received.label, received.answer.status);

@@ -11,13 +11,15 @@
  *     asks of a key only what its owner wants asked at once (`KeyPolicy`).
  *  2. Every refusal is an entry of the error catalogue, in the shape of its route's clients.
  *  3. Labels of metrics come from closed lists.
- *  4. What one sender asks for does not decide how long others wait: large bodies and encoded ones
- *     have their turn a few at a time, and leave room for small ones.
+ *  4. What one sender asks for does not decide how long others wait: large and encoded bodies and
+ *     pipelined requests take turns, a few at each turn of the event loop, and leave room.
  *
  * Limits: `bodyBytesMax`, `batchBodyBytesMax`, `headerBytesMax`, `headersMax`, `headersTimeoutMs`,
  * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `requestsInWorkMax`,
- * `requestsWaitingMax`, `bodyBytesInFlightMax`, `smallBodyBytesMax`, `largeBodyBytesInFlightMax`,
- * `largeBodiesInWorkMax`, `decodingsMax`, `decodingsWaitingMax`, `http2StreamsMax`,
- * `http2SessionMebibytesMax`, `preferWaitMax`, `preferWaitersMax`.
+ * `pipelinedPerTurn`, `requestsWaitingMax`, `bodyBytesInFlightMax`, `smallBodyBytesMax`,
+ * `smallBodyPiecesMax`,
+ * `largeBodyBytesInFlightMax`, `largePiecesPerTurn`, `largeBodiesInWorkMax`, `decodingsMax`,
+ * `decodingsWaitingMax`, `http2StreamsMax`, `http2SessionMebibytesMax`, `preferWaitMax`,
+ * `preferWaitersMax`.
  */
 export { Edge, type EdgeOptions } from './edge.ts';

@@ -56,7 +56,8 @@ export class Receiver {
     this.#metrics = metrics;
   }
 
-  async receive(incoming: Incoming): Promise<Received> {
+  /** @param rest lets others have their turn before more of its body is read. */
+  async receive(incoming: Incoming, rest: () => void): Promise<Received> {
     const { path, search } = splitTarget(incoming.url ?? '');
     const page = this.#parts.pages.get(path.replace(/(?<=.)\/$/, ''));
     const found = findRoute(path);
@@ -65,7 +66,7 @@ export class Receiver {
     try {
       const answer = page
         ? await pageAnswer(page, request)
-        : await this.#answer(incoming, found, request);
+        : await this.#answer(incoming, rest, found, request);
       return { label, answer: answer && withCors(answer, request) };
     } catch (error) {
       if (!(error instanceof MillraceError)) throw error;
@@ -78,12 +79,13 @@ export class Receiver {
 
   async #answer(
     incoming: Incoming,
+    rest: () => void,
     found: Found | MillraceError,
     request: WireRequest,
   ): Promise<Answer | undefined> {
     const bytesMax =
       found instanceof MillraceError ? limits.bodyBytesMax : found.route.bodyBytesMax;
-    const read = await readBody(incoming, this.#budget, bytesMax);
+    const read = await readBody(incoming, this.#budget, bytesMax, rest);
     if (read === undefined) return undefined;
     const { answer, stretch } = await this.#answerTo(read, found, request, bytesMax);
     // The body's room is given back by now: who waits holds none.
