@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 
 export type ServerProcess = {
   readonly name: string;
@@ -25,6 +25,17 @@ export async function serverProcesses(supervisor: number): Promise<readonly Serv
   const nameOf = (index: number) =>
     index === 0 ? 'supervisor' : index === found.length - 1 ? 'store' : `edge-${index - 1}`;
   return found.map((process, index) => ({ name: nameOf(index), ...process }));
+}
+
+/** The most memory that a process had resident since `forgetPeak`; NaN where there is no /proc. */
+export async function peakBytesOf(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Number(/^VmHWM:\s+(\d+)/m.exec(status)?.[1]) * 1024;
+}
+
+/** From now on the peak is counted anew. */
+export async function forgetPeak(pid: number): Promise<void> {
+  await writeFile(`/proc/${pid}/clear_refs`, '5').catch(() => undefined);
 }
 
 /** What a process has resident now; NaN where there is no /proc. */

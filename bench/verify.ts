@@ -23,7 +23,7 @@ export async function verify(
 ): Promise<Stored> {
   const rowsOf = new Uint8Array(sent);
   let strange = 0;
-  for await (const id of storedIds(server)) {
+  for await (const id of storedIds(server, 'events')) {
     const index = id - firstId;
     if (index in rowsOf) rowsOf[index] = Math.min(255, (rowsOf[index] ?? 0) + 1);
     else strange += 1;
@@ -45,11 +45,12 @@ export async function verify(
   return { acknowledged, once, missing, twice, strange, rows, distinctIds, isRight };
 }
 
-async function* storedIds(server: TestServer): AsyncGenerator<number> {
+/** The id of every row. */
+export async function* storedIds(server: TestServer, name: string): AsyncGenerator<number> {
   const response = await fetch(`${server.admin}/query`, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ sql: 'SELECT id FROM bench.events', format: 'csv' }),
+    body: JSON.stringify({ sql: `SELECT id FROM bench.${name}`, format: 'csv' }),
   });
   if (!response.ok || !response.body) throw new Error(`query: ${await response.text()}`);
   let rest = '';
