@@ -2,15 +2,42 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { openEdge } from '../../src/app.ts';
-import { type Clock, type Disk, Metrics, nodeDisk } from '../../src/base/index.ts';
+import { type Clock, type Disk, type Mark, Metrics, nodeDisk } from '../../src/base/index.ts';
 import { toolsOf } from '../../src/tools.ts';
 
 type Held = {
   readonly disk?: Disk;
   readonly clock?: Clock;
+  readonly segmentBytes?: number;
   /** What an event waits for whose sender waits for its row. */
   readonly settle?: () => Promise<undefined>;
 };
+
+/** The configuration of one edge without doors of its own, and of the store behind it. */
+export function configOf(data: string): Parameters<typeof openEdge>[0] {
+  return {
+    data,
+    host: '',
+    port: undefined,
+    adminPort: undefined,
+    edges: 1,
+    instance: 'held',
+    strict: false,
+    trustedProxies: [],
+    redirectHosts: [],
+    globalId: 'off',
+    sscDomains: [],
+    diskReserve: 0,
+    logLevel: 'error',
+    quarantineBytes: 0,
+    quarantineDays: 0,
+    archiveMinutes: 60,
+    compactionShare: 25,
+    rawDays: 0,
+    alarmWebhook: undefined,
+    tls: undefined,
+  };
+}
 
 /** An edge in this process, over a disk and before a store that a test holds up. */
 export class HeldEdge implements AsyncDisposable {
@@ -24,35 +51,13 @@ export class HeldEdge implements AsyncDisposable {
   }
 
   static async open(data: string, held: Held): Promise<HeldEdge> {
-    const config: Parameters<typeof openEdge>[0] = {
-      data,
-      host: '',
-      port: undefined,
-      adminPort: undefined,
-      edges: 1,
-      instance: 'held',
-      strict: false,
-      trustedProxies: [],
-      redirectHosts: [],
-      globalId: 'off',
-      sscDomains: [],
-      diskReserve: 0,
-      logLevel: 'error',
-      quarantineBytes: 0,
-      quarantineDays: 0,
-      archiveMinutes: 60,
-      compactionShare: 25,
-      rawDays: 0,
-      alarmWebhook: undefined,
-      tls: undefined,
-    };
+    const config = configOf(data);
     const metrics = new Metrics('held');
     const unknown = () => Promise.resolve(undefined);
     const link = { durable: () => undefined, explain: unknown, settle: held.settle ?? unknown };
-    const { disk = nodeDisk, clock } = held;
-    const tools = toolsOf(config, 'held');
-    const all = { ...tools, disk, metrics, clock: clock ?? tools.clock };
-    const edge = new HeldEdge(await openEdge(config, 0, link, all), metrics);
+    const { settle: _, ...seams } = held;
+    const tools = { ...toolsOf(config, 'held'), ...seams, metrics };
+    const edge = new HeldEdge(await openEdge(config, 0, link, tools), metrics);
     edge.#door.listen(0, '127.0.0.1');
     await once(edge.#door, 'listening');
     return edge;
@@ -61,6 +66,11 @@ export class HeldEdge implements AsyncDisposable {
   get url(): string {
     const { port } = this.#door.address() as AddressInfo;
     return `http://127.0.0.1:${port}`;
+  }
+
+  /** How far its log is on disk. */
+  get mark(): Mark {
+    return this.#rooms.log.mark;
   }
 
   connect(connection: Duplex): void {
