@@ -34,7 +34,7 @@ const mib = 1024 * 1024;
 const nobody: Ended = { statuses: {}, unanswered: 0, closed: 0 };
 const phases: readonly (readonly [Kind | 'quiet', number])[] = [
   ['quiet', 0],
-  ['idle', 10_000],
+  ['idle', 10_000 - honestConnections],
   ['slow', 2_000],
   ['large', 500],
   ['pipelining', 64],

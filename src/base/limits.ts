@@ -60,12 +60,12 @@ export const limits = Object.freeze({
   /** Memory of one connection of HTTP/2, its queues included. Beyond: its streams are refused. */
   http2SessionMebibytesMax: 10,
   /** Bodies being read or waiting for the log, one edge. Beyond: 503 with Retry-After. */
-  bodyBytesInFlightMax: 256 * mib,
+  bodyBytesInFlightMax: 192 * mib,
   /** A body is large beyond this, or in more pieces … */
   smallBodyBytesMax: 64 * kib,
   smallBodyPiecesMax: 64,
   /** … and takes part of that room only. Beyond: 503 with Retry-After. */
-  largeBodyBytesInFlightMax: 192 * mib,
+  largeBodyBytesInFlightMax: 128 * mib,
   /** Pieces of large bodies that are read at one turn of an edge. The others wait their turn. */
   largePiecesPerTurn: 8,
   /** Large bodies that are parsed, or wait for the log, at once. The others wait their turn. */

@@ -34,13 +34,13 @@ export class BodyBudget {
  * Bytes that come piece by piece, in one buffer: a piece of one byte would take hundreds by itself.
  */
 class Pieces {
-  readonly #expected: number;
+  readonly #roomMin: number;
   #room: Buffer = Buffer.alloc(0);
   #length = 0;
 
-  /** @param expected as many bytes as are to come, if that is known. */
-  constructor(expected: number) {
-    this.#expected = expected;
+  /** @param roomMin that one buffer has from the second piece on. */
+  constructor(roomMin: number) {
+    this.#roomMin = roomMin;
   }
 
   get length(): number {
@@ -55,8 +55,8 @@ class Pieces {
     const length = this.#length + piece.length;
     if (this.#length === 0) this.#room = piece;
     else if (length > this.#room.length) {
-      const doubled = Math.min(2 * this.#room.length, this.#expected);
-      const wider = Buffer.allocUnsafeSlow(Math.max(length, doubled));
+      const room = Math.max(length, 2 * this.#room.length, this.#roomMin);
+      const wider = Buffer.allocUnsafeSlow(room);
       this.#room.copy(wider, 0, 0, this.#length);
       this.#room = wider;
     }
@@ -88,7 +88,9 @@ export function readBody(
 ): Promise<ReadBody | undefined> {
   return new Promise((resolve, reject) => {
     const length = Number(request.headers['content-length']) || 0;
-    const body = new Pieces(length || Infinity);
+    // A large one takes all its room at once: else many would come half the way, and none on.
+    const wholeBytes = length > limits.smallBodyBytesMax ? length : 0;
+    const body = new Pieces(wholeBytes);
     let [size, pieces, heldBytes] = [0, 0, 0];
     let refusal: MillraceError | undefined;
     let isSettled = false;
@@ -105,8 +107,7 @@ export function readBody(
     };
     const refusalOfNext = () => {
       if (Math.max(size, length) > bytesMax) return tooLarge(bytesMax);
-      // A large one takes all its room at once: else many would come half the way, and none on.
-      const neededBytes = length > limits.smallBodyBytesMax ? length : size;
+      const neededBytes = wholeBytes || size;
       if (!budget.take(neededBytes - heldBytes, neededBytes)) return fault('EDGE_BUSY');
       heldBytes = neededBytes;
       return undefined;
