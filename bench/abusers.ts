@@ -7,9 +7,14 @@ import type { AbuseTarget, Ended, Kind, Order } from './abuse.ts';
 /** The process that asks for too much. */
 export class Abusers {
   readonly #child: ChildProcess;
+  readonly #failure: Promise<never>;
 
   private constructor(child: ChildProcess) {
     this.#child = child;
+    this.#failure = once(child, 'exit').then(() => {
+      throw new Error('the process of the abusers ended');
+    });
+    this.#failure.catch(() => undefined);
   }
 
   static async start(server: TestServer): Promise<Abusers> {
@@ -41,10 +46,7 @@ export class Abusers {
 
   async #ask(order: Order): Promise<unknown> {
     this.#child.send(order);
-    const exited = once(this.#child, 'exit').then(() => {
-      throw new Error('the process of the abusers ended');
-    });
-    const [answer] = await Promise.race([once(this.#child, 'message'), exited]);
+    const [answer] = await Promise.race([once(this.#child, 'message'), this.#failure]);
     return answer;
   }
 }
