@@ -222,10 +222,14 @@ export class Supervisor<Config> {
   }
 }
 
+/** By itself glibc keeps what large bodies took once; so it goes back to the system. */
+const edgeMemory = { MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072' };
+
 function forkChild(role: Role): Spawned {
+  const own = role.kind === 'edge' ? edgeMemory : {};
   return fork(main, ['--child'], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    env: { ...process.env, UV_THREADPOOL_SIZE: String(threads[role.kind]) },
+    env: { ...own, ...process.env, UV_THREADPOOL_SIZE: String(threads[role.kind]) },
   });
 }
 
