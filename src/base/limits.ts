@@ -81,8 +81,8 @@ export const limits = Object.freeze({
   groupBytesMax: 4 * mib,
   /** Records waiting for their write. Beyond: LOG_BUSY, 503 with Retry-After. */
   pendingBytesMax: 64 * mib,
-  /** How long the oldest of them waits. Beyond: LOG_BUSY for new ones. */
-  pendingMsMax: 1_000,
+  /** How long the oldest of them waits; disks pause for a second or two. Beyond: LOG_BUSY. */
+  pendingMsMax: 3_000,
   /** A segment is sealed once it is this long, or 1/64 of a small disk. */
   segmentBytesMax: 64 * mib,
   segmentBytesMin: mib,
