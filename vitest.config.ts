@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -6,6 +7,8 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
+    // Tests start thousands of processes: each would compile the whole program anew.
+    env: { NODE_COMPILE_CACHE: resolve('.tmp/compile-cache') },
     reporters: ['default', ['json', { outputFile: '.tmp/test-results.json' }]],
   },
 });
