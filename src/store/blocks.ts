@@ -15,7 +15,7 @@ import type { DuckWriter } from './duckdb.ts';
  */
 
 /** In front of the blocks: the file's own header and two that name the catalog, in turn. */
-const headersBytes = 3 * 4096;
+export const headersBytes = 3 * 4096;
 /** Sets `default_block_size`. */
 export const blockBytes = 16_384;
 const idBytes = 8;

@@ -182,6 +182,8 @@ function appendValue(appender: DuckDBAppender, value: Appended): void {
 export class DuckWriter {
   readonly #connection: DuckDBConnection;
   #last: Promise<unknown> = Promise.resolve();
+  /** After each commit, before anybody knows of it. */
+  onCommit: () => Promise<void> = () => Promise.resolve();
 
   constructor(connection: DuckDBConnection) {
     this.#connection = connection;
@@ -208,6 +210,7 @@ export class DuckWriter {
       await this.run('BEGIN');
       const result = await work();
       await this.run('COMMIT');
+      await this.onCommit();
       return result;
     } catch (error) {
       const seen = messageOf(error);

@@ -8,7 +8,8 @@ import type { LakeFile } from './lake-types.ts';
 import { hasStore, mustNotBeLost } from './presence.ts';
 import type { Remainder } from './types.ts';
 import { filePath } from './views.ts';
-import { cutTornLog, mustBeWholeLog, tornFrom } from './wal.ts';
+import { cutUnsynced, forgetSynced, hasUnsynced } from './synced.ts';
+import { mustBeWholeLog } from './wal.ts';
 
 /** A table of a store that nobody has open, and its files. */
 export type InspectedTable = {
@@ -52,6 +53,7 @@ export async function withStoreFile<T>(
 ): Promise<T> {
   const path = join(dataDirectory, 'store', fileName);
   await mustBeWholeLog(`${path}.wal`);
+  if (access === 'READ_WRITE') await forgetSynced(path);
   const memory = { memory_limit: `${limits.storeMemoryBytesMax} B` };
   try {
     const duck = await Duck.open(path, ':memory:', limits.rowGroupRows, memory, access);
@@ -69,21 +71,14 @@ export async function withStoreFile<T>(
 /** Whether the end of the power has torn what was being written: nothing of it was relied on. */
 export async function isTornStore(dataDirectory: string): Promise<boolean> {
   const path = join(dataDirectory, 'store', fileName);
-  if (await areTornBlocks(path)) return true;
-  return (await tornFrom(`${path}.wal`, await saidOf(dataDirectory))) !== undefined;
+  return (await areTornBlocks(path)) || (await hasUnsynced(path));
 }
 
 /** Puts that right, as a start does. */
 export async function mendTornStore(dataDirectory: string): Promise<void> {
   const path = join(dataDirectory, 'store', fileName);
   await putBlocksBack(path);
-  await cutTornLog(`${path}.wal`, await saidOf(dataDirectory));
-}
-
-/** What the engine says as it opens the store. */
-function saidOf(dataDirectory: string): Promise<string> {
-  const open = withStoreFile(dataDirectory, 'READ_ONLY', () => Promise.resolve(''));
-  return open.catch((error: unknown) => messageOf(error));
+  await cutUnsynced(path);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { DirectoryLock, limits, messageOf, nodeDisk } from '../base/index.ts';
+import { DirectoryLock, limits, nodeDisk } from '../base/index.ts';
 import { blockBytes, putBlocksBack } from './blocks.ts';
 import { emptyName, fileName, openCatalog } from './catalog.ts';
 import { Duck } from './duckdb.ts';
@@ -12,7 +12,8 @@ import { isThere, markStore, mustNotBeLost } from './presence.ts';
 import { DuckStore } from './store.ts';
 import type { Store } from './seam.ts';
 import { quoted, Relations } from './views.ts';
-import { cutTornLog, mustBeWholeLog } from './wal.ts';
+import { cutUnsynced, noteNew } from './synced.ts';
+import { mustBeWholeLog } from './wal.ts';
 
 /**
  * Locks and opens the store below a data directory.
@@ -86,12 +87,14 @@ async function openFile(
     // Whole before it has its name, and named before it has a log.
     const made = join(staging, fileName);
     (await open(made)).close();
+    await noteNew(made, path);
     await nodeDisk.rename(made, path);
     await nodeDisk.syncDirectory(dirname(path));
   }
+  // What a killed process has left in memory is on disk before anything is built on it.
+  for (const left of [path, log]) if (await isThere(left)) await nodeDisk.syncFile(left);
+  await nodeDisk.syncDirectory(dirname(path));
   await putBlocksBack(path);
-  return open(path).catch(async (error: unknown) => {
-    if (await cutTornLog(log, messageOf(error))) return open(path);
-    throw error;
-  });
+  await cutUnsynced(path);
+  return open(path);
 }

@@ -24,6 +24,7 @@ import { DuckReload } from './reload.ts';
 import { staged } from './staging.ts';
 import { receiptSql } from './receipts.ts';
 import { StillFiles } from './still.ts';
+import { SyncedLog } from './synced.ts';
 import { dropTable, findRows, readColumns, rescuedTexts, retypedSql, retypeHot } from './tables.ts';
 import { writeCells } from './tables.ts';
 import type { Store } from './seam.ts';
@@ -59,6 +60,7 @@ export class DuckStore implements Store {
   readonly #tables: Map<string, StoredTable>;
   readonly #cursors: Map<number, number>;
   readonly #still: StillFiles;
+  #synced: SyncedLog | undefined;
   #lake: DuckLake | undefined;
   #eraser: DuckEraser | undefined;
   #reload: Store['reload'] | undefined;
@@ -85,6 +87,11 @@ export class DuckStore implements Store {
     const apart = <T>(work: (engine: DuckWriter) => Promise<T>) => {
       return Duck.apart(join(this.#parts.staging, 'apart'), work);
     };
+    this.#synced = await SyncedLog.open(
+      join(this.#parts.directory, fileName),
+      await this.#still.main(),
+    );
+    writer.onCommit = () => this.#synced?.note() ?? Promise.resolve();
     this.#lake = await DuckLake.open({ ...parts, books: this.books, settle, apart });
     const connect = () => this.#parts.duck.connect();
     const stagingPath = () => this.#stagingPath();
@@ -151,8 +158,6 @@ export class DuckStore implements Store {
   /** After a transaction. It is committed: whoever tried it again would write it twice. */
   #settle(): Promise<void> {
     return orInvalid(async () => {
-      // The engine syncs its files, not the folder that names them.
-      await nodeDisk.syncDirectory(this.#parts.directory);
       await this.#checkpointIfDue();
     });
   }
@@ -429,6 +434,7 @@ export class DuckStore implements Store {
     checker.close();
     writer.close();
     duck.close();
+    await this.#synced?.close();
     await this.#still.close();
     await rm(this.#parts.staging, { recursive: true, force: true });
     lock.release();

@@ -1,5 +1,5 @@
-import { readFile, truncate } from 'node:fs/promises';
-import { fault, isMissing, nodeDisk, writeBytes } from '../base/index.ts';
+import { readFile } from 'node:fs/promises';
+import { fault, isMissing, writeBytes } from '../base/index.ts';
 
 /*
  * The engine's log, as the engine writes it: 8 bytes that say its version, then entries, each with
@@ -67,48 +67,4 @@ function behind(bytes: Buffer, at: number): number | undefined {
   const length = bytes.readUInt32LE(at);
   const end = at + overheadBytes + length;
   return length > 0 && end <= bytes.length ? end : undefined;
-}
-
-/** How each transaction ends: the length of the entry, its checksum, and what it says. */
-const flush = Buffer.from('0500000000000000e7fe7d722fed3d5e640064ffff', 'hex');
-const sectorBytes = 512;
-
-/**
- * Where a transaction begins that the end of the power has torn. The engine leaves it out by itself
- * where the file just ends too early; where a later piece reached the disk and an earlier one did
- * not, it takes it for damage and does not open.
- *
- * Each transaction is synced before the next is written, so only the last one can be torn. What it
- * lacks are whole sectors, which then are zeros: another byte is damage, and is left to be told.
- * @param seen what the engine says of the log, or `mustBeWholeLog`
- */
-export async function tornFrom(path: string, seen: string): Promise<number | undefined> {
-  if (!seen.includes('Corrupt WAL file')) return undefined;
-  const [, found = overheadBytes] = /entry at byte position (\d+)/.exec(seen) ?? [];
-  const at = Number(found) - overheadBytes;
-  const bytes = await readFile(path);
-  const next = bytes.indexOf(flush, at);
-  if (next >= 0 && next + flush.length < bytes.length) return undefined;
-  const before = at < flush.length ? -1 : bytes.lastIndexOf(flush, at - flush.length);
-  const start = before < 0 ? 0 : before + flush.length;
-  return lacksSector(bytes, start) ? start : undefined;
-}
-
-/** Cuts a torn transaction off. @returns whether there was one */
-export async function cutTornLog(path: string, seen: string): Promise<boolean> {
-  const start = await tornFrom(path, seen);
-  if (start === undefined) return false;
-  await truncate(path, start);
-  await nodeDisk.syncFile(path);
-  return true;
-}
-
-/** Whether a sector, or what a file has of it, is zeros from a place on. */
-function lacksSector(bytes: Buffer, start: number): boolean {
-  for (let at = start; at < bytes.length; ) {
-    const end = (Math.floor(at / sectorBytes) + 1) * sectorBytes;
-    if (bytes.subarray(at, end).every((byte) => byte === 0)) return true;
-    at = end;
-  }
-  return false;
 }
