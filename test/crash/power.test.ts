@@ -25,7 +25,7 @@ import { createKey, temporaryDirectory, TestServer } from '../support/server.ts'
  */
 
 const isAll = process.env.POWER === 'all';
-const [cutsOfSome, cutsByChance] = [45, 500];
+const [cutsOfSome, cutsByChance] = [40, 500];
 const timeoutMs = isAll ? 7_200_000 : 400_000;
 const load = fileURLToPath(new URL('../support/power-load.ts', import.meta.url));
 const keptPath = fileURLToPath(new URL('../../.tmp/power', import.meta.url));
@@ -52,7 +52,9 @@ describe.skipIf(!canTrace())('when the power goes (needs strace)', () => {
     await promisify(execFile)('strace', args);
     sent = JSON.parse(await readFile(ledger, 'utf8')) as Sent[];
     recording = await record(trace, recorded);
-    expect(sent.filter(({ receipt }) => !recording.said.has(receipt))).toEqual([]);
+    const answered = sent.flatMap(({ receipt }) => receipt ?? []);
+    expect(answered.filter((receipt) => !recording.said.has(receipt))).toEqual([]);
+    expect(answered.length).toBeLessThan(sent.length);
   }, timeoutMs);
   afterAll(() => directory.remove());
 
@@ -129,14 +131,14 @@ describe.skipIf(!canTrace())('when the power goes (needs strace)', () => {
     ['the names in the folder of the log', (path) => /^data\/log\/\d+$/.test(path)],
   ])('a disk that lies is found out: %s', async (_, liar) => {
     // At its answer the event is nowhere else.
-    const moment = Math.max(...sent.map(({ receipt }) => recording.said.get(receipt) ?? 0)) + 1;
+    const moment = Math.max(...recording.said.values()) + 1;
     const cut = { moment, fate: 'gone', seed: 0 } as const;
     const broken = await onDisk(cut, (folder) => brokenOn(folder, cut), liar).catch(String);
     expect(broken).not.toEqual(promiseKept);
   });
 
   function saidBefore({ moment }: Cut): readonly Sent[] {
-    return sent.filter(({ receipt }) => (recording.said.get(receipt) ?? moment) < moment);
+    return sent.filter(({ receipt = '' }) => (recording.said.get(receipt) ?? moment) < moment);
   }
 
   /** What of the promise is broken. */
