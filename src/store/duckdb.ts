@@ -250,12 +250,19 @@ export class DuckWriter {
     catalog: string | undefined,
   ): Promise<void> {
     const appender = await this.#connection.createAppender(table, schema, catalog);
-    for (const row of rows) {
-      assert(row.length === appender.columnCount, 'a row has all columns of its table');
-      for (const value of row) appendValue(appender, value);
-      appender.endRow();
+    try {
+      for (const row of rows) {
+        assert(row.length === appender.columnCount, 'a row has all columns of its table');
+        for (const value of row) appendValue(appender, value);
+        appender.endRow();
+      }
+    } catch (error) {
+      // Else it would write what it has when its memory is freed, in another transaction.
+      appender.clear();
+      throw error;
+    } finally {
+      appender.closeSync();
     }
-    appender.closeSync();
   }
 
   close(): void {

@@ -64,17 +64,21 @@ for (const name of [
 function dying(what: string, call: () => unknown): unknown {
   const isChosen = isNext(what);
   if (isChosen && side === 'before') kill(what);
-  if (isChosen && side === 'fails') return failed(what);
+  if (isChosen && side === 'fails') return failed(what, call);
   const result = call();
   if (!isChosen) return result;
   return result instanceof Promise ? result.finally(() => kill(what)) : kill(what);
 }
 
 /** As the call itself would say it. */
-function failed(what: string): Promise<never> {
+function failed(what: string, call: () => unknown): Promise<never> {
   writeFileSync(killed, what);
   const error = Object.assign(new Error('IO Error: a fault'), { code: 'EIO' });
-  if (what.startsWith('closeSync')) throw error;
+  if (what.startsWith('closeSync')) {
+    // It closes whatever happens: what it had must not be written later.
+    call();
+    throw error;
+  }
   return Promise.reject(error);
 }
 
