@@ -37,7 +37,8 @@ test(
       const { id } = first ?? (await verify(kept, patient));
       const isNew = id !== former.id;
       expect(await rowsOf(kept)).toEqual(isNew ? [0, 1, 2, 3] : [0, 1, 2]);
-      const last = first ?? (await made(server, kept));
+      // What a call that failed has left of the former one goes with the next backup.
+      const last = first && run.isMortal ? first : await made(server, kept);
       await run.disarm();
       expect(await rowsOf(kept)).toEqual([0, 1, 2, 3]);
       await mustBeTidy(kept, last);
