@@ -159,3 +159,10 @@ test.each<[string, number, (sector: Buffer) => unknown]>([
   await change(back, damage);
   await expect(whatIsThere()).rejects.toThrow(/damaged/);
 });
+
+test('what a killed process has left without a name goes at a start', async () => {
+  const left = `${file}.blocks.4711.tmp`;
+  await writeFile(left, 'half');
+  expect(await whatIsThere()).toEqual(everything);
+  await expect(readFile(left)).rejects.toMatchObject({ code: 'ENOENT' });
+});

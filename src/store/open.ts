@@ -33,6 +33,10 @@ export async function openStore(dataDirectory: string, kept: Kept): Promise<Stor
     await mustNotBeLost(dataDirectory);
     await rm(staging, { recursive: true, force: true });
     await mkdir(staging);
+    // What a process was killed with before it had its name.
+    for (const name of await nodeDisk.list(directory)) {
+      if (/\.\d+\.tmp$/.test(name)) await rm(join(directory, name));
+    }
     const settings = {
       // The engine would write its log into its tables at any commit, also when there is no room
       // for both, and then refuse to go on; `#checkpointIfDue` looks first.
