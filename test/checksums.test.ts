@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { backup } from '../src/backup/index.ts';
 import { crcsOf, damageIn, limits, patient } from '../src/base/index.ts';
-import { Duck } from '../src/store/duckdb.ts';
+import { withStoreFile } from '../src/store/inspect.ts';
 import type { StoredTable } from '../src/store/views.ts';
 import { Line } from './support/line.ts';
 import { temporaryDirectory } from './support/server.ts';
@@ -93,17 +93,9 @@ test('every change of one byte is found, and by a start too', async () => {
 test('files of an earlier version, without checksums, are taken as they are', async () => {
   await line.loader.close();
   await line.store.close();
-  const store = join(line.data, 'store');
-  const duck = await Duck.open(
-    join(store, 'millrace-1.duckdb'),
-    join(store, 'x.duckdb'),
-    30_720,
-    {},
-  );
-  const writer = await duck.connect();
-  await writer.run('ALTER TABLE mr.files DROP COLUMN crcs');
-  writer.close();
-  duck.close();
+  await withStoreFile(line.data, 'READ_WRITE', (engine) => {
+    return engine.run('ALTER TABLE mr.files DROP COLUMN crcs');
+  });
   await line.openAgain();
   expect(files().map(({ crcs }) => crcs)).toEqual([[], [], []]);
   await changes.compact();

@@ -4,7 +4,15 @@ import { expect, test } from 'vitest';
 import { limits } from '../../src/base/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { createKey, temporaryDirectory, TestServer } from '../support/server.ts';
-import { ask, booksMustBe, command, isWhole, killAtSteps, type StepRun } from '../support/steps.ts';
+import {
+  ask,
+  booksMustBe,
+  command,
+  isWhole,
+  patientMs,
+  killAtSteps,
+  type StepRun,
+} from '../support/steps.ts';
 
 /*
  * The store is killed at each of its calls of the SQL engine and of the disk, while files are
@@ -88,18 +96,20 @@ async function archiveAll(server: TestServer): Promise<void> {
 
 /** By itself: the day is over. */
 function compacted(server: TestServer) {
-  return eventually('files are merged', async () => {
+  const isDone = async () => {
     const files = await server.query(`FROM millrace.files WHERE "table" = 'visits'`);
     return files.length === 2;
-  });
+  };
+  return eventually('files are merged', isDone, patientMs);
 }
 
 /** By itself: what is older than its retention. */
 function expired(server: TestServer) {
-  return eventually('old rows are gone', async () => {
+  const isDone = async () => {
     const [left] = await server.query('SELECT count(*) AS n FROM lake.visits WHERE n = -1');
     return Number(left?.n) === 0;
-  });
+  };
+  return eventually('old rows are gone', isDone, patientMs);
 }
 
 async function mustBeLeft(
