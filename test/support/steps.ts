@@ -11,7 +11,7 @@ export const isWhole = process.env.STEPS === 'all' || process.env.STEPS === 'kil
 const strideOfSome = 25;
 /** In each loop: a run waits more than it works. */
 const runsAtOnce = 2;
-/** What failed by itself rests for a minute; on a busy machine the books are checked more seldom. */
+/** What failed by itself rests for a minute; on a busy machine books are checked more seldom. */
 export const patientMs = 100_000;
 const preload = new URL('kill-step.ts', import.meta.url).href;
 
