@@ -49,7 +49,7 @@ test(
     };
     const name = 'the lake';
     // There are many steps, and each run takes some seconds.
-    const loop = { name, template: template.path, stride: 76, scenario };
+    const loop = { name, template: template.path, stride: 51, scenario };
     const { kills, steps } = await killAtSteps(loop);
     expect(steps).toBeGreaterThanOrEqual(100);
     expect(kills).toBeGreaterThanOrEqual(4);

@@ -32,7 +32,7 @@ test(
       await run.disarm();
       await mustBeReloaded(run, server, before);
     };
-    const loop = { name: 'reload', template: template.path, args, stride: 35, scenario };
+    const loop = { name: 'reload', template: template.path, args, stride: 23, scenario };
     const { kills, steps } = await killAtSteps(loop);
     expect(steps).toBeGreaterThanOrEqual(50);
     expect(kills).toBeGreaterThanOrEqual(3);
