@@ -68,7 +68,7 @@ async function copyDays(
     await duck.rows(`
       INSERT INTO mr.files SELECT '${file}', t.id, '${date}', count(*), ${(await stat(path)).size},
         min(time), max(time), min(_receipt), max(_receipt), now() AT TIME ZONE 'UTC',
-        ${String(plainBytes)}
+        ${String(plainBytes)}, NULL
       FROM read_parquet('${path}') CROSS JOIN mr.tables t GROUP BY t.id`);
   }
   await duck.rows(`UPDATE mr.tables SET rows = ${perDay * days}`);
