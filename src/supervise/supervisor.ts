@@ -111,7 +111,7 @@ export class Supervisor<Config> {
 
   #spawn(role: Role): { readonly process: Spawned; readonly hasExited: Promise<unknown> } {
     const child = this.#fork(role);
-    this.#logger.info({ child: nameOf(role), childPid: child.pid }, 'a process is started');
+    this.#logger.debug({ child: nameOf(role), childPid: child.pid }, 'a process is started');
     const error = new Promise((resolve) => child.once('error', resolve));
     const exit = new Promise((resolve) => child.once('exit', resolve));
     // Both: what it said last may still be in the pipe when it has exited.
