@@ -30,6 +30,6 @@ export { DirectoryLock } from './lock.ts';
 export { createLogger, type Logger } from './logger.ts';
 export type { Mark, Watermark } from './mark.ts';
 export { mergeMetrics, Metrics, type MetricsSnapshot } from './metrics.ts';
-export { crcsOf, crcsOfFile, damaged, damageIn, type Stretch } from './pieces.ts';
+export { crcsAt, crcsOf, damaged, damageIn, type Stretch } from './pieces.ts';
 export { sleep } from './sleep.ts';
 export { patient, type ProgressReport, type Task } from './task.ts';

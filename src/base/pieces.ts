@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import type { ReadableFile } from './disk.ts';
+import { nodeDisk } from './disk.ts';
 import { fault, type MillraceError } from './fault.ts';
 import { limits } from './limits.ts';
 
@@ -23,14 +23,19 @@ export function crcsOf(bytes: Uint8Array): readonly number[] {
   return crcs;
 }
 
-/** The same of a whole file. */
-export async function crcsOfFile(file: ReadableFile): Promise<readonly number[]> {
-  const buffer = Buffer.allocUnsafe(readBytes);
-  const crcs: number[] = [];
-  for (let at = 0; ; at += readBytes) {
-    const count = await file.read(buffer, at);
-    crcs.push(...crcsOf(buffer.subarray(0, count)));
-    if (count < readBytes) return crcs;
+/** The same of a whole file. Throws what the disk throws. */
+export async function crcsAt(path: string): Promise<readonly number[]> {
+  const file = await nodeDisk.openRead(path);
+  try {
+    const buffer = Buffer.allocUnsafe(readBytes);
+    const crcs: number[] = [];
+    for (let at = 0; ; at += readBytes) {
+      const count = await file.read(buffer, at);
+      crcs.push(...crcsOf(buffer.subarray(0, count)));
+      if (count < readBytes) return crcs;
+    }
+  } finally {
+    await file.close();
   }
 }
 

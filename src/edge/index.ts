@@ -17,9 +17,8 @@
  * Limits: `bodyBytesMax`, `batchBodyBytesMax`, `headerBytesMax`, `headersMax`, `headersTimeoutMs`,
  * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `requestsInWorkMax`,
  * `pipelinedPerTurn`, `requestsWaitingMax`, `bodyBytesInFlightMax`, `smallBodyBytesMax`,
- * `smallBodyPiecesMax`,
- * `largeBodyBytesInFlightMax`, `largePiecesPerTurn`, `largeBodiesInWorkMax`, `decodingsMax`,
- * `decodingsWaitingMax`, `http2StreamsMax`, `http2SessionMebibytesMax`, `preferWaitMax`,
- * `preferWaitersMax`.
+ * `smallBodyPiecesMax`, `largeBodyBytesInFlightMax`, `largePiecesPerTurn`, `largeBodiesInWorkMax`,
+ * `decodingsMax`, `decodingsWaitingMax`, `http2StreamsMax`, `http2SessionMebibytesMax`,
+ * `preferWaitMax`, `preferWaitersMax`.
  */
 export { Edge, type EdgeOptions } from './edge.ts';

@@ -1,7 +1,7 @@
 import { isFault, messageOf, nodeDisk, type Task } from '../base/index.ts';
 import { listKeys } from '../keys/index.ts';
 import { rawSegmentsIn } from '../log/index.ts';
-import { type Inspection, inspectStore, isTornStore } from '../store/index.ts';
+import { type Inspection, inspectStore, isTornStore, storeName } from '../store/index.ts';
 import type { Checked, Finding } from './finding.ts';
 import { checkLake } from './lake.ts';
 import { checkLog } from './log.ts';
@@ -53,7 +53,7 @@ async function lookAtStore(
       finding: {
         part: 'store',
         level: 'damage',
-        where: 'store/millrace-1.duckdb',
+        where: `store/${storeName}`,
         seen: 'a write of the store did not come to its end: the power went, or it was killed',
         covers: 'nothing: the log has it; until it is taken back the lake is not looked at',
         remedy: 'start a server, which takes it back; so does --repair',
@@ -69,7 +69,7 @@ async function lookAtStore(
     const seen = why === undefined ? String(what) : `it is not there, but there was one: ${why}`;
     const [, at] = /Corrupt WAL file: entry at byte position (\d+)/.exec(seen) ?? [];
     const shared = { part: 'store', level: 'damage', seen } as const;
-    const where = 'store/millrace-1.duckdb.wal';
+    const where = `store/${storeName}.wal`;
     if (seen.includes('begins with other bytes')) {
       return {
         finding: {
@@ -96,7 +96,7 @@ async function lookAtStore(
     return {
       finding: {
         ...shared,
-        where: 'store/millrace-1.duckdb',
+        where: `store/${storeName}`,
         covers: 'quarantine, books, rows that are not in files; which of them the log has',
         remedy:
           'restore a backup: millrace restore DIR --data NEW; ' +

@@ -8,6 +8,10 @@
  *  3. What a repair changes or removes is in `<data>/fsck-<time>/` before.
  *  4. A repair loses no row and no event but those that the damage covers.
  *
+ * Invariants
+ *  1. Whoever calls has the lock of the data directory.
+ *  2. Where the store cannot be read nothing is compared with it, and it is mended before all else.
+ *
  * Limits: one segment of the log is in memory at a time.
  */
 export { check, type Check } from './check.ts';

@@ -1,13 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  crcsOfFile,
-  damageIn,
-  isMissing,
-  messageOf,
-  nodeDisk,
-  type Stretch,
-} from '../base/index.ts';
+import { crcsAt, damageIn, isMissing, messageOf, type Stretch } from '../base/index.ts';
 import { type Inspection, lakePaths } from '../store/index.ts';
 import type { Checked, Finding } from './finding.ts';
 
@@ -97,14 +90,5 @@ async function lookAt(
   } catch (error) {
     if (isMissing(error)) return { seen: 'it is not there', damage: all };
     return { seen: `it cannot be read: ${messageOf(error)}`, damage: all };
-  }
-}
-
-async function crcsAt(path: string): Promise<readonly number[]> {
-  const file = await nodeDisk.openRead(path);
-  try {
-    return await crcsOfFile(file);
-  } finally {
-    await file.close();
   }
 }

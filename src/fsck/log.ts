@@ -3,6 +3,7 @@ import { isMissing, nodeDisk } from '../base/index.ts';
 import { receiptText } from '../event/index.ts';
 import { type Inspected, LogInspector } from '../log/index.ts';
 import { rawDamage, segmentPath, shardDirectory, shardsIn } from '../log/index.ts';
+import { storeName } from '../store/index.ts';
 import type { Checked, Finding } from './finding.ts';
 
 type Cursors = ReadonlyMap<number, number>;
@@ -137,7 +138,7 @@ class ShardCheck {
       this.#findings.push({
         part: 'store',
         level: 'damage',
-        where: 'store/millrace-1.duckdb',
+        where: `store/${storeName}`,
         seen: `the log of shard ${this.#shard} begins at ${first}, and this store has loaded none`,
         covers: 'what another store had loaded: rows that are not in files, quarantine, books',
         remedy: 'put the right store back; --repair makes one of the lake and the log',

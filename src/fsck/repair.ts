@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { copyFile, link, readdir, truncate } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { nodeDisk } from '../base/index.ts';
 import { continueAt, LogInspector, mendHeader, segmentPath } from '../log/index.ts';
 import { shardDirectory, shardsIn } from '../log/index.ts';
@@ -11,6 +11,7 @@ import {
   moveCursor,
   rebuildStore,
   type Store,
+  storeName,
 } from '../store/index.ts';
 import type { Finding, Fix } from './finding.ts';
 
@@ -23,7 +24,6 @@ export type Loaded = {
 };
 export type Load = <T>(use: (rooms: Loaded) => Promise<T>) => Promise<T>;
 
-const storeName = 'millrace-1.duckdb';
 const walName = `${storeName}.wal`;
 
 /** Mends what can be mended; whatever it changes or removes is put into a folder before. */
@@ -86,8 +86,8 @@ export class Repair {
       case 'header': {
         const { shard, base, previousEnd } = fix;
         const directory = shardDirectory(this.#data, shard);
-        const path = segmentPath(directory, base).slice(this.#data.length + 1);
-        await this.#copy(path);
+        const path = relative(this.#data, segmentPath(directory, base));
+        await this.#keepSegment(shard, base);
         const isDone = await mendHeader(nodeDisk, directory, base, previousEnd);
         return isDone ? [`${path}: the header is written anew`] : [];
       }
@@ -135,7 +135,7 @@ export class Repair {
 
   async #fixOpen(fixes: readonly Fix[]): Promise<readonly string[]> {
     for (const fix of fixes) {
-      if (fix.kind === 'skip') await this.#keepBytes(fix);
+      if (fix.kind === 'skip') await this.#keepSegment(fix.shard, fix.base);
       if (fix.kind === 'file') await this.#keepFile(join('lake', fix.path));
     }
     return this.#load(async ({ store, alone }) => {
@@ -154,11 +154,9 @@ export class Repair {
     });
   }
 
-  async #keepBytes({ shard, base, gap }: Extract<Fix, { kind: 'skip' }>): Promise<void> {
-    await this.#copy(
-      segmentPath(shardDirectory(this.#data, shard), base).slice(this.#data.length + 1),
-    );
-    void gap;
+  async #keepSegment(shard: number, base: number): Promise<void> {
+    const path = segmentPath(shardDirectory(this.#data, shard), base);
+    await this.#copy(relative(this.#data, path));
   }
 
   /** What is there of it. */

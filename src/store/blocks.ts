@@ -15,7 +15,7 @@ import type { DuckWriter } from './duckdb.ts';
  */
 
 /** In front of the blocks: the file's own header and two that name the catalog, in turn. */
-export const headersBytes = 3 * 4096;
+const headersBytes = 3 * 4096;
 /** Sets `default_block_size`. */
 export const blockBytes = 16_384;
 const idBytes = 8;
@@ -84,8 +84,7 @@ async function keptOf(path: string): Promise<Buffer | undefined> {
     const kept = await readFile(keptPath(path));
     const file = await nodeDisk.openRead(path);
     try {
-      const headers = Buffer.alloc(headersBytes);
-      await file.read(headers, 0);
+      const headers = await headersOf(file);
       return headers.equals(kept.subarray(0, headersBytes)) ? kept : undefined;
     } finally {
       await file.close();
@@ -94,6 +93,13 @@ async function keptOf(path: string): Promise<Buffer | undefined> {
     if (isMissing(error)) return undefined;
     throw error;
   }
+}
+
+/** The headers of the engine's file: each checkpoint makes others. */
+export async function headersOf(file: ReadableFile): Promise<Buffer> {
+  const headers = Buffer.alloc(headersBytes);
+  await file.read(headers, 0);
+  return headers;
 }
 
 function* blocksIn(kept: Buffer) {

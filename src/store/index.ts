@@ -17,6 +17,8 @@
  *  5. A row is in one place: `mr.fresh`, its hot or sealed table, or a file that `mr.files` names.
  *     Such a file is on disk with its folder; it never changes, its name is never used again.
  *  6. Nothing but loading meets fresh rows of a table: they are gathered before it is changed.
+ *  7. What anybody relies on is committed by `transact` of the one writer: a start cuts off what
+ *     stands in the engine's log behind that (decision 0018).
  *
  * Limits: `columnsMax`, `tablesMax`, `idsKeptMs`, `forgetIdsEveryMs`, `--quarantine-bytes`,
  * `--quarantine-days`, `ledgerMinutesKept`, `skewDaysKept`, `hotRowsMax`, `hotBytesMax`,
@@ -68,6 +70,7 @@ export { type CellValue, Rows, type Values } from './rows.ts';
 export type { Store } from './seam.ts';
 export { openStore } from './open.ts';
 export { mendLogBeginning } from './wal.ts';
+export { fileName as storeName } from './catalog.ts';
 export { lakePaths } from './lake-files.ts';
 export { type Mended, mendTables, moveCursor } from './mend.ts';
 export { type Rebuilt, rebuildStore } from './rebuild.ts';

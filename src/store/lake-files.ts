@@ -1,6 +1,6 @@
 import { readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { assert, crcsOfFile, damageIn, damaged, fault, isMissing } from '../base/index.ts';
+import { assert, crcsAt, damageIn, damaged, fault, isMissing } from '../base/index.ts';
 import { limits, messageOf, nodeDisk, randomIds } from '../base/index.ts';
 import { vectorRows } from './chores.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
@@ -81,7 +81,7 @@ export class LakeFiles {
         COPY (SELECT ${namesOf(table)} FROM (${source}) ORDER BY time, _receipt)
         TO ${quoted(staged)} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2,
           ROW_GROUP_SIZE ${rowGroupRows(plainBytes / rows)}, RETURN_STATS)`);
-      const crcs = await this.#crcsOf(staged);
+      const crcs = await crcsAt(staged);
       const file = { name, day, plainBytes, ...statsOf(stats), crcs };
       assert(file.rows === rows, `${file.rows} of ${rows} rows are in a file`);
       await nodeDisk.syncFile(staged);
@@ -112,24 +112,11 @@ export class LakeFiles {
     return Number(found?.n) + 8 * rows * (columns.size + 3);
   }
 
-  async #crcsOf(path: string): Promise<readonly number[]> {
-    const file = await nodeDisk.openRead(path);
-    try {
-      return await crcsOfFile(file);
-    } finally {
-      await file.close();
-    }
-  }
-
   /** Whether files are what was written, as far as is known. @throws DATA_DAMAGED */
   async mustBeWhole(table: TableSchema, files: readonly LakeFile[]): Promise<void> {
     for (const file of files) {
       const path = filePath(table, file);
-      const [first] = damageIn(
-        file.crcs,
-        await this.#crcsOf(join(this.directory, path)),
-        file.bytes,
-      );
+      const [first] = damageIn(file.crcs, await crcsAt(join(this.directory, path)), file.bytes);
       if (first) throw damaged(path, first);
     }
   }

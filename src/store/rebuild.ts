@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { crcsOfFile, messageOf, nodeDisk } from '../base/index.ts';
+import { crcsAt, messageOf, nodeDisk } from '../base/index.ts';
 import { growth, openCatalog, tableKey } from './catalog.ts';
 import type { DuckWriter } from './duckdb.ts';
 import { withStoreFile } from './inspect.ts';
@@ -119,15 +119,6 @@ async function readFile(engine: DuckWriter, lake: string, path: string): Promise
       crcs: await crcsAt(place),
     },
   };
-}
-
-async function crcsAt(path: string): Promise<readonly number[]> {
-  const file = await nodeDisk.openRead(path);
-  try {
-    return await crcsOfFile(file);
-  } finally {
-    await file.close();
-  }
 }
 
 /** Without the files whose rows are in later ones. */

@@ -8,7 +8,7 @@ import {
   type ReadableFile,
   writeFileAtomic,
 } from '../base/index.ts';
-import { headersBytes } from './blocks.ts';
+import { headersOf } from './blocks.ts';
 
 /*
  * How long the engine's log is on disk: written after each commit, before anybody relies on it. The
@@ -101,13 +101,10 @@ async function syncedLength(path: string): Promise<number | undefined> {
 async function noteOf(length: number, main: ReadableFile): Promise<Buffer> {
   const bytes = Buffer.alloc(8);
   bytes.writeBigUInt64LE(BigInt(length));
-  return Buffer.concat([bytes, await headersOf(main)]);
-}
-
-async function headersOf(main: ReadableFile): Promise<Buffer> {
-  const headers = Buffer.alloc(headersBytes);
-  await main.read(headers, 0);
-  return createHash('sha256').update(headers).digest();
+  const digest = createHash('sha256')
+    .update(await headersOf(main))
+    .digest();
+  return Buffer.concat([bytes, digest]);
 }
 
 async function sizeOf(path: string): Promise<number> {

@@ -7,6 +7,7 @@ import { createLogger, Metrics, sleep } from '../../src/base/index.ts';
 import { decodeSubmission } from '../../src/event/index.ts';
 import { LogReader } from '../../src/log/index.ts';
 import { toolsOf } from '../../src/tools.ts';
+import { configOf } from '../support/config.ts';
 import { seeded, SimDisk } from './disk.ts';
 
 /*
@@ -16,28 +17,7 @@ import { seeded, SimDisk } from './disk.ts';
 
 const rounds = 40;
 const requestsAtOnce = 6;
-const config: Parameters<typeof openEdge>[0] = {
-  data: '/data',
-  host: '',
-  port: undefined,
-  adminPort: 0,
-  edges: 2,
-  instance: 'sim',
-  strict: false,
-  trustedProxies: [],
-  redirectHosts: [],
-  globalId: 'off',
-  sscDomains: [],
-  diskReserve: 0,
-  logLevel: 'error',
-  quarantineBytes: 0,
-  quarantineDays: 0,
-  archiveMinutes: 60,
-  compactionShare: 25,
-  rawDays: 0,
-  alarmWebhook: undefined,
-  tls: undefined,
-};
+const config = configOf('/data', 2);
 
 type Running = { readonly process: object; readonly rooms: Awaited<ReturnType<typeof openEdge>> };
 

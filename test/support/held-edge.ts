@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { openEdge } from '../../src/app.ts';
 import { type Clock, type Disk, type Mark, Metrics, nodeDisk } from '../../src/base/index.ts';
 import { toolsOf } from '../../src/tools.ts';
+import { configOf } from './config.ts';
 
 type Held = {
   readonly disk?: Disk;
@@ -12,32 +13,6 @@ type Held = {
   /** What an event waits for whose sender waits for its row. */
   readonly settle?: () => Promise<undefined>;
 };
-
-/** The configuration of one edge without doors of its own, and of the store behind it. */
-export function configOf(data: string): Parameters<typeof openEdge>[0] {
-  return {
-    data,
-    host: '',
-    port: undefined,
-    adminPort: undefined,
-    edges: 1,
-    instance: 'held',
-    strict: false,
-    trustedProxies: [],
-    redirectHosts: [],
-    globalId: 'off',
-    sscDomains: [],
-    diskReserve: 0,
-    logLevel: 'error',
-    quarantineBytes: 0,
-    quarantineDays: 0,
-    archiveMinutes: 60,
-    compactionShare: 25,
-    rawDays: 0,
-    alarmWebhook: undefined,
-    tls: undefined,
-  };
-}
 
 /** An edge in this process, over a disk and before a store that a test holds up. */
 export class HeldEdge implements AsyncDisposable {

@@ -4,6 +4,7 @@ import { type Logger, Metrics } from '../../../src/base/index.ts';
 import { fingerprintOf } from '../../../src/event/index.ts';
 import { type Role, Supervisor } from '../../../src/supervise/index.ts';
 import type { Tools } from '../../../src/tools.ts';
+import { configOf } from '../../support/config.ts';
 import { type Random, seeded, SimDisk } from '../disk.ts';
 import type { Action, Post, Victim } from './actions.ts';
 import { exchange, type Manner } from './clients.ts';
@@ -27,28 +28,7 @@ const bootAgainMs = 500;
 const settleMsMax = 300_000;
 const restMs = 12_000;
 const linesMax = 200;
-const config: ChildConfig = {
-  data,
-  host: '',
-  port: undefined,
-  adminPort: undefined,
-  edges,
-  instance: 'sim',
-  strict: false,
-  trustedProxies: [],
-  redirectHosts: [],
-  globalId: 'off',
-  sscDomains: [],
-  diskReserve: 0,
-  logLevel: 'error',
-  quarantineBytes: 0,
-  quarantineDays: 0,
-  archiveMinutes: 60,
-  compactionShare: 25,
-  rawDays: 0,
-  alarmWebhook: undefined,
-  tls: undefined,
-};
+const config = configOf(data, edges);
 
 /** A mistake on purpose, that must be found. */
 export type Plant = StorePlant | 'a disk that lies';
