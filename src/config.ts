@@ -72,6 +72,11 @@ export const settings = {
   tlsCert: setting(text.optional(), 'certificate and its chain, PEM', 'FILE'),
   tlsKey: setting(text.optional(), 'private key of the certificate, PEM', 'FILE'),
   tlsSelfSigned: setting(flag.default(false), 'make a certificate for localhost, for trying out'),
+  hotLane: setting(
+    z.enum(switches, 'expected on or off').default('on'),
+    'read simple requests without the standard parser: on or off',
+    'MODE',
+  ),
   strict: setting(flag.default(false), 'refuse a wrong key at once, instead of quarantine'),
   strictKey: setting(flag.default(false), 'where it may not write: 401 or 403, no quarantine'),
   trustedProxies: setting(
@@ -207,6 +212,7 @@ export type Config = Values<
   | 'trustedProxies'
   | 'redirectHosts'
   | 'globalId'
+  | 'hotLane'
   | 'sscDomains'
   | 'diskReserve'
   | 'logLevel'

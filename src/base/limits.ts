@@ -47,6 +47,10 @@ export const limits = Object.freeze({
   keepAliveTimeoutMs: 65_000,
   /** A connection on which no byte moves. Beyond: cut; amid an answer, after twice that. */
   stillTimeoutMs: 95_000,
+  /** The head of a request that the hot lane reads. Beyond: Node's parser reads it. */
+  hotHeadBytesMax: 8 * kib,
+  /** Paths whose form an edge remembers. Beyond: they are forgotten and looked up again. */
+  pathsKnownMax: 1_000,
   /** Open connections of one edge. Beyond: the one that has been idle for longest is cut. */
   connectionsMax: 10_000,
   /** Requests at once on one connection. Beyond: no more is read of it. */

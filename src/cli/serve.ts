@@ -31,6 +31,7 @@ export const serveCommand = defineCommand('serve', {
     'tlsSelfSigned',
     'adminPort',
     'edges',
+    'hotLane',
     'strict',
     'trustedProxies',
     'redirectHosts',

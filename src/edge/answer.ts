@@ -1,6 +1,5 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Http2ServerResponse } from 'node:http2';
-import type { Socket } from 'node:net';
 import type { Answer } from '../wire/index.ts';
 
 const hsts = 'max-age=31536000';
@@ -20,14 +19,30 @@ export function send(response: ServerResponse, answer: Answer, isLast: boolean):
   else response.end(answer.body.toString('latin1'), 'latin1');
 }
 
+/** The same as one text, whose characters are bytes. */
+export function answerText(answer: Answer, keepsAlive: boolean): string {
+  const headers = headersOf(answer);
+  headers.push('Connection', keepsAlive ? 'keep-alive' : 'close');
+  for (const [name, value] of answer.headers) headers.push(name, value);
+  let text = `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status]}\r\n`;
+  for (let at = 0; at < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`;
+  return `${text}\r\n${bytesText(answer.body)}`;
+}
+
 /** The same where no request was read that it could belong to; nothing follows it. */
-export function sendBare(socket: Socket, { status, type, body: bytes }: Answer): void {
-  const body = String(bytes);
-  socket.end(
+export function bareText({ status, type, body }: Answer): string {
+  const text = bytesText(body);
+  return (
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n` +
-      `Content-Type: ${type}\r\nDate: ${httpDate()}\r\nX-Content-Type-Options: nosniff\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    `Content-Type: ${type}\r\nDate: ${httpDate()}\r\nX-Content-Type-Options: nosniff\r\n` +
+    `Content-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`
   );
+}
+
+/** One character for each byte. */
+function bytesText(body: string | Buffer): string {
+  if (typeof body !== 'string') return body.toString('latin1');
+  return Buffer.byteLength(body) === body.length ? body : Buffer.from(body).toString('latin1');
 }
 
 /** The same over HTTP/2, which has no connection to speak of. */

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { limits } from '../base/index.ts';
 import { Spread } from './spread.ts';
@@ -14,9 +13,14 @@ type Connection = {
   isInLine: boolean;
   /** Whether the rest of a body waits. */
   isResting: boolean;
+  /** Whether nothing more is to be read until its reader says so. */
+  isHeld: boolean;
   /** The latest request of HTTP/1. */
-  request: IncomingMessage | undefined;
+  request: Begun | undefined;
 };
+
+/** A request that was begun; `complete` once it was read to its end. */
+type Begun = { readonly complete: boolean };
 
 /** The connections of an edge: how many there are, and what one may ask for at once. */
 export class Connections {
@@ -46,11 +50,13 @@ export class Connections {
       waiting: [],
       isInLine: false,
       isResting: false,
+      isHeld: false,
       request: undefined,
     };
     // Node reads on after each message, whoever paused it.
     socket.resume = () => {
-      if (connection.waiting.length === 0 && !connection.isResting) resume();
+      const { waiting, isResting, isHeld } = connection;
+      if (waiting.length === 0 && !isResting && !isHeld && !socket.writableNeedDrain) resume();
       return socket;
     };
     this.#all.set(socket, connection);
@@ -62,7 +68,7 @@ export class Connections {
    * of other connections; meanwhile nothing more is read. A connection beyond what an edge lets
    * wait is cut.
    */
-  begin(socket: Duplex, work: () => void, request?: IncomingMessage): void {
+  begin(socket: Duplex, work: () => void, request?: Begun): void {
     const connection = this.#all.get(socket);
     if (!connection) return;
     connection.unanswered += 1;
@@ -98,6 +104,19 @@ export class Connections {
       connection.isResting = false;
       socket.resume();
     });
+  }
+
+  /** Reads nothing more of a connection until it is released. */
+  hold(socket: Duplex): void {
+    const connection = this.#all.get(socket);
+    if (connection) connection.isHeld = true;
+    socket.pause();
+  }
+
+  release(socket: Duplex): void {
+    const connection = this.#all.get(socket);
+    if (connection) connection.isHeld = false;
+    socket.resume();
   }
 
   #enqueue(connection: Connection): void {

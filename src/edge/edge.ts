@@ -5,13 +5,14 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { type Disk, fault, limits, MillraceError, type Metrics } from '../base/index.ts';
+import { assert, type Disk, fault, limits, MillraceError, type Metrics } from '../base/index.ts';
 import { refusal, type WireSettings } from '../wire/index.ts';
-import { send, sendBare, sendHttp2 } from './answer.ts';
+import { bareText, send, sendHttp2 } from './answer.ts';
 import { BodyBudget, type Incoming } from './body.ts';
 import { TrustedProxies } from './client.ts';
 import { Connections } from './connections.ts';
 import { type EdgeMetrics, edgeMetrics } from './metrics.ts';
+import { HotLane } from './hot.ts';
 import { KeyPolicy } from './policy.ts';
 import { type Received, Receiver, type ReceiverParts } from './receive.ts';
 import { TlsDoor, type TlsOptions } from './tls.ts';
@@ -28,6 +29,8 @@ export type EdgeOptions = Omit<ReceiverParts, 'policy' | 'proxies' | 'settings'>
   readonly edges: number;
   /** Whether a wrong key is refused at once. */
   readonly strict: boolean;
+  /** Whether requests of the strict grammar are read without Node's parser. */
+  readonly hotLane: 'on' | 'off';
   /** Addresses and networks whose X-Forwarded-For is believed. */
   readonly trustedProxies: readonly string[];
   readonly settings: WireSettings;
@@ -43,6 +46,7 @@ export class Edge {
   readonly #http2Sessions = new Map<Http2Session, Duplex>();
   readonly #connections: Connections;
   readonly #receiver: Receiver;
+  readonly #hot: HotLane | undefined;
   readonly #metrics: EdgeMetrics;
   readonly #policy: KeyPolicy;
   /** The last answer that a connection of HTTP/1 waits for; `end` once it gets no more. */
@@ -61,6 +65,7 @@ export class Edge {
     this.#receiver = new Receiver({ ...options, policy, proxies }, budget, this.#metrics);
     this.#policy = policy;
     this.#http1 = this.#openHttp1();
+    this.#hot = options.hotLane === 'on' ? this.#openHotLane(budget) : undefined;
     this.#http2 = this.#openHttp2();
   }
 
@@ -88,10 +93,12 @@ export class Edge {
   async close(): Promise<void> {
     this.#isDraining = true;
     const closed = new Promise<void>((resolve) => this.#http1.close(() => resolve()));
+    this.#hot?.drain();
     const sweep = setInterval(() => this.#http1.closeIdleConnections(), sweepEveryMs);
     for (const session of this.#http2Sessions.keys()) session.close();
     const cut = setTimeout(() => {
       this.#http1.closeAllConnections();
+      this.#hot?.cut();
       this.#tls?.cut();
     }, limits.edgeDrainMs);
     await Promise.all([closed, this.#tls?.close()]);
@@ -117,7 +124,7 @@ export class Edge {
     server.timeout = limits.stillTimeoutMs;
     // A sender that has said all, and waits for the answer with its side closed, gets it.
     Object.assign(server, { httpAllowHalfOpen: true });
-    server.on('connection', (socket) => this.#connections.add(socket));
+    server.prependListener('connection', (socket) => this.#connections.add(socket));
     // What a sender expects besides 100-continue is its own affair.
     server.on('checkExpectation', (request, response) => server.emit('request', request, response));
     server.on('request', (request, response) => this.#begin(request, response));
@@ -125,6 +132,19 @@ export class Edge {
       this.#clientFailed(error, socket);
     });
     return server;
+  }
+
+  /** Stands before Node's own listener, and gives it what it does not read itself. */
+  #openHotLane(budget: BodyBudget): HotLane {
+    const server = this.#http1;
+    const [add, listener] = server.listeners('connection') as ((socket: Duplex) => void)[];
+    assert(add && listener, "Node's server listens to its connections");
+    const leave = (socket: Duplex) => listener.call(server, socket);
+    const [connections, receiver, metrics] = [this.#connections, this.#receiver, this.#metrics];
+    const hot = new HotLane({ connections, receiver, budget, metrics, leave });
+    server.removeListener('connection', listener);
+    server.on('connection', (socket) => hot.take(socket));
+    return hot;
   }
 
   /** A request of HTTP/1, its head read. */
@@ -155,7 +175,8 @@ export class Edge {
     const rest = () => this.#connections.rest(request.socket);
     void this.#serve(request, rest, (answer) => {
       if (this.#isDraining) response.shouldKeepAlive = false;
-      send(response, answer, !request.complete);
+      // A page does not read what is sent to it.
+      send(response, answer, !request.complete || request.readableLength > 0);
     });
   }
 
@@ -172,8 +193,8 @@ export class Edge {
       // The last answer of a connection is the last one.
       if (!last.shouldKeepAlive) return;
       this.#last.set(socket, 'end');
-      last.once('finish', () => sendBare(socket, answer));
-    } else if (last === undefined) sendBare(socket, answer);
+      last.once('finish', () => socket.end(bareText(answer), 'latin1'));
+    } else if (last === undefined) socket.end(bareText(answer), 'latin1');
     else if (last.headersSent) return;
     else {
       send(last, answer, true);

@@ -1,5 +1,6 @@
 import { type Disk, fault, isFault, limits, type Logger } from '../base/index.ts';
 import type { Submission } from '../event/index.ts';
+import type { Headers } from '../wire/index.ts';
 import { type KeyEntry, KeyRing, mayWrite, stateOf } from '../keys/index.ts';
 
 /**
@@ -54,12 +55,20 @@ export class KeyPolicy {
    * @throws KEY_UNKNOWN, KEY_REVOKED, KEY_EXPIRED, KEY_NOT_ALLOWED, ORIGIN_NOT_ALLOWED,
    *   KEYS_UNREADABLE
    */
-  async check(submission: Submission, headers: Headers): Promise<boolean> {
+  check(submission: Submission, headers: Headers): boolean | Promise<boolean> {
     const fingerprint = submission.fingerprint.toString('hex');
     const known = this.#ring.find(fingerprint);
     // A plain key that is known needs nothing; any other may have been made or changed just now.
     const isPlain = known && !known.strict && !known.origins && !this.#isStrict;
     if (isPlain && mayWriteAll(known, submission)) return true;
+    return this.#checkAnew(fingerprint, submission, headers);
+  }
+
+  async #checkAnew(
+    fingerprint: string,
+    submission: Submission,
+    headers: Headers,
+  ): Promise<boolean> {
     await this.#refresh();
     if (this.#isStrict && !this.#isReadable) throw fault('KEYS_UNREADABLE');
     const key = this.#ring.find(fingerprint);
@@ -71,8 +80,6 @@ export class KeyPolicy {
     return key !== undefined && mayWriteAll(key, submission);
   }
 }
-
-type Headers = Readonly<Record<string, string | undefined>>;
 
 function mustBeGood(key: KeyEntry | undefined, { groups, receivedAtMs }: Submission): void {
   if (!key) throw fault('KEY_UNKNOWN');

@@ -1,10 +1,11 @@
+import type { Duplex } from 'node:stream';
 import { type Clock, fault, type Ids, limits, type Logger } from '../base/index.ts';
 import { MillraceError, messageOf } from '../base/index.ts';
 import { encodeSubmission, receiptOf, type Submission } from '../event/index.ts';
 import type { Log } from '../log/index.ts';
 import { type Answer, corsHeaders, findRoute, type Found, preflight } from '../wire/index.ts';
 import { Query, readableJson, refusal, splitTarget, type WireRequest } from '../wire/index.ts';
-import type { WireSettings } from '../wire/index.ts';
+import type { Headers, Outcome, WireSettings } from '../wire/index.ts';
 import { type BodyBudget, decodeBody, type Incoming, type ReadBody, readBody } from './body.ts';
 import type { TrustedProxies } from './client.ts';
 import type { EdgeMetrics, RouteLabel } from './metrics.ts';
@@ -12,6 +13,7 @@ import type { KeyPolicy } from './policy.ts';
 import { Turns } from './turns.ts';
 
 const noBytes = Buffer.alloc(0);
+const noQuery = new Query('');
 
 export type ReceiverParts = {
   readonly log: Pick<Log, 'append'>;
@@ -34,7 +36,7 @@ export type ReceiverParts = {
 /** Bytes of the log, and the tables (`database.table`) that its events are for. */
 export type Stretch = { readonly from: number; readonly to: number; readonly tables: string[] };
 
-/** An answer; with what was stored for it. */
+/** An answer; with what was stored for it, if the sender would wait for its rows. */
 type Performed = { readonly answer: Answer; readonly stretch?: Stretch };
 
 /** What came of a request. `answer` is undefined when the sender went away. */
@@ -47,6 +49,9 @@ export class Receiver {
   readonly #metrics: EdgeMetrics;
   readonly #decodings = new Turns(limits.decodingsMax);
   readonly #largeBodies = new Turns(limits.largeBodiesInWorkMax);
+  /** Paths that took events lately. */
+  readonly #known = new Map<string, Found>();
+  readonly #chance = (count: number) => this.#parts.ids.bytes(count);
   #explaining = 0;
   #settling = 0;
 
@@ -59,7 +64,7 @@ export class Receiver {
   /** @param rest lets others have their turn before more of its body is read. */
   async receive(incoming: Incoming, rest: () => void): Promise<Received> {
     const { path, search } = splitTarget(incoming.url ?? '');
-    const page = this.#parts.pages.get(path.replace(/(?<=.)\/$/, ''));
+    const page = this.#pageAt(path);
     const found = findRoute(path);
     const label = page ? 'page' : found instanceof MillraceError ? 'other' : found.route.name;
     const request = this.#wireRequest(incoming, found, search);
@@ -69,12 +74,72 @@ export class Receiver {
         : await this.#answer(incoming, rest, found, request);
       return { label, answer: answer && withCors(answer, request) };
     } catch (error) {
-      if (!(error instanceof MillraceError)) throw error;
-      this.#metrics.refused(error.code);
-      const answer =
-        found instanceof MillraceError ? refusal(error) : found.route.refuse(error, request);
-      return { label, answer: withCors(answer, request) };
+      return { label, answer: this.#refused(error, found, request) };
     }
+  }
+
+  /**
+   * The same for a `POST` that is there as a whole, small, not encoded and without a query. What
+   * need not wait for the disk is answered at once.
+   * @param found by `formAt`
+   * @param peer by `addressOf`
+   */
+  receiveWhole(
+    found: Found,
+    headers: Headers,
+    body: Buffer,
+    peer: string,
+  ): Received | Promise<Received> {
+    const label = found.route.name;
+    const request = this.#wholeRequest(found, headers, body, peer);
+    const heldBytes = this.#budget.take(body.length, body.length) ? body.length : 0;
+    const answered = (answer: Answer): Received => ({ label, answer: withCors(answer, request) });
+    const done = ({ answer, stretch }: Performed) => {
+      this.#budget.give(heldBytes);
+      return stretch
+        ? this.#afterWaiting(answer, stretch, request).then(answered)
+        : answered(answer);
+    };
+    const failed = (error: unknown): Received => {
+      this.#budget.give(heldBytes);
+      return { label, answer: this.#refused(error, found, request) };
+    };
+    try {
+      if (heldBytes < body.length) throw fault('EDGE_BUSY');
+      const performed = this.#perform(found, request);
+      return performed instanceof Promise ? performed.then(done, failed) : done(performed);
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  /** The form with a path, if it takes a `POST`. */
+  formAt(path: string): Found | undefined {
+    const known = this.#known.get(path);
+    if (known) return known;
+    const found = this.#pageAt(path) ? undefined : findRoute(path);
+    if (!found || found instanceof MillraceError || !found.route.methods.includes('POST'))
+      return undefined;
+    if (this.#known.size >= limits.pathsKnownMax) this.#known.clear();
+    this.#known.set(path, found);
+    return found;
+  }
+
+  #pageAt(path: string): (() => Promise<Answer>) | undefined {
+    return this.#parts.pages.get(path.replace(/(?<=.)\/$/, ''));
+  }
+
+  /** Of the sender on a connection, if no proxy says otherwise. */
+  addressOf(connection: Duplex & { readonly remoteAddress?: string | undefined }): string {
+    return this.#parts.proxies.clientOf(connection.remoteAddress ?? '', undefined);
+  }
+
+  /** The answer to what cannot be taken. */
+  #refused(error: unknown, found: Found | MillraceError, request: WireRequest): Answer {
+    if (!(error instanceof MillraceError)) throw error;
+    this.#metrics.refused(error.code);
+    const isNowhere = found instanceof MillraceError;
+    return withCors(isNowhere ? refusal(error) : found.route.refuse(error, request), request);
   }
 
   async #answer(
@@ -112,7 +177,7 @@ export class Receiver {
         if (!this.#budget.take(body.length, body.length)) throw fault('EDGE_BUSY');
         heldBytes += body.length;
       }
-      const perform = () => {
+      const perform = async () => {
         const receivedAtMs = this.#parts.clock.nowMs();
         return this.#perform(found, { ...request, body, receivedAtMs });
       };
@@ -131,20 +196,29 @@ export class Receiver {
     return this.#decodings.run(() => decodeBody(bytes, encoding, bytesMax));
   }
 
-  async #perform({ route }: Found, request: WireRequest): Promise<Performed> {
-    const outcome = route.read(request);
+  #perform(found: Found, request: WireRequest): Performed | Promise<Performed> {
+    const outcome = found.route.read(request);
     if (outcome.kind === 'answer') return { answer: outcome.answer };
+    const isGood = this.#parts.policy.check(outcome.submission, request.headers);
+    return isGood instanceof Promise
+      ? isGood.then((good) => this.#carryOut(outcome, request, good))
+      : this.#carryOut(outcome, request, isGood);
+  }
+
+  async #carryOut(
+    outcome: Exclude<Outcome, { kind: 'answer' }>,
+    { headers, clientAddress }: WireRequest,
+    isGood: boolean,
+  ): Promise<Performed> {
     const { submission } = outcome;
-    const isGood = await this.#parts.policy.check(submission, request.headers);
     if (outcome.kind === 'explain') return { answer: await this.#explain(submission) };
     // Of whom no row will tell, the operator wants to know where to look.
-    const context = isGood
-      ? submission.context
-      : { ...submission.context, from: request.clientAddress };
+    const context = isGood ? submission.context : { ...submission.context, from: clientAddress };
     const record = encodeSubmission({ ...submission, context });
     const offset = await this.#store(submission, record);
     const receipt = receiptOf(submission, record, this.#parts.shard, offset);
     const answer = withHeader(outcome.answer, 'X-Millrace-Receipt', receipt);
+    if (headers.prefer === undefined) return { answer };
     const tables = submission.groups.map(({ database, table }) => `${database}.${table}`);
     return { answer, stretch: { from: offset, to: offset + record.length, tables } };
   }
@@ -199,9 +273,9 @@ export class Receiver {
     const { database, table } =
       found instanceof MillraceError ? { database: '', table: '' } : found;
     // Node joins what is repeated: a string, or nothing. Only Set-Cookie would be a list.
-    const headers = incoming.headers as Readonly<Record<string, string | undefined>>;
+    const headers = incoming.headers as Headers;
     const peer = incoming.socket.remoteAddress ?? '';
-    const { proxies, ids, settings } = this.#parts;
+    const { proxies, settings } = this.#parts;
     return {
       method: incoming.method ?? '',
       database,
@@ -211,7 +285,29 @@ export class Receiver {
       body: noBytes,
       receivedAtMs: 0,
       clientAddress: proxies.clientOf(peer, headers['x-forwarded-for']),
-      chance: (count) => ids.bytes(count),
+      chance: this.#chance,
+      settings,
+    };
+  }
+
+  #wholeRequest(
+    { database, table }: Found,
+    headers: Headers,
+    body: Buffer,
+    peer: string,
+  ): WireRequest {
+    const { clock, proxies, settings } = this.#parts;
+    const forwardedFor = headers['x-forwarded-for'];
+    return {
+      method: 'POST',
+      database,
+      table,
+      query: noQuery,
+      headers,
+      body,
+      receivedAtMs: clock.nowMs(),
+      clientAddress: forwardedFor === undefined ? peer : proxies.clientOf(peer, forwardedFor),
+      chance: this.#chance,
       settings,
     };
   }

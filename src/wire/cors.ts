@@ -1,4 +1,4 @@
-import type { Answer } from './request.ts';
+import type { Answer, Headers } from './request.ts';
 
 const maxAgeSeconds = 86_400;
 /** What a browser sends: a scheme and a host, no path, no user, and never a wildcard. */
@@ -16,10 +16,7 @@ export function corsHeaders(origin: string | undefined): Answer['headers'] {
 }
 
 /** The answer to `OPTIONS`: what was asked for may be sent. */
-export function preflight(
-  methods: readonly string[],
-  headers: Readonly<Record<string, string | undefined>>,
-): Answer {
+export function preflight(methods: readonly string[], headers: Headers): Answer {
   const asked = headers['access-control-request-headers'] ?? '';
   const names = asked.split(',').map((name) => name.trim());
   const isClean = names.every((name) => /^[\w!#$%&'*+.^`|~-]{1,100}$/.test(name));

@@ -17,7 +17,7 @@
  */
 export { readableJson, refusal } from './answers.ts';
 export { corsHeaders, preflight } from './cors.ts';
-export { type Answer, type Outcome, Query, type WireRequest } from './request.ts';
-export type { WireSettings } from './request.ts';
+export { type Answer, type Headers, headersRead, type Outcome, Query } from './request.ts';
+export type { WireRequest, WireSettings } from './request.ts';
 export { findRoute, type Found, type Route, type RouteName } from './routes.ts';
 export { routes, splitTarget } from './routes.ts';

@@ -2,6 +2,26 @@ import { isUtf8 } from 'node:buffer';
 import { fault, limits } from '../base/index.ts';
 import { fingerprintOf, type Submission } from '../event/index.ts';
 
+/** The headers that say something of an event or of its answer. No other one is looked at. */
+export const headersRead = [
+  'access-control-request-headers',
+  'authorization',
+  'content-encoding',
+  'content-type',
+  'cookie',
+  'idempotency-key',
+  'origin',
+  'prefer',
+  'referer',
+  'user-agent',
+  'x-forwarded-for',
+  'x-td-write-key',
+  'x_td_write_key',
+] as const;
+
+/** By lower-case name. */
+export type Headers = { readonly [Name in (typeof headersRead)[number]]?: string | undefined };
+
 /** One HTTP request, its body decoded. */
 export type WireRequest = {
   readonly method: string;
@@ -9,8 +29,7 @@ export type WireRequest = {
   readonly database: string;
   readonly table: string;
   readonly query: Query;
-  /** By lower-case name. */
-  readonly headers: Readonly<Record<string, string | undefined>>;
+  readonly headers: Headers;
   readonly body: Buffer;
   readonly receivedAtMs: number;
   /** Address of the sender, behind proxies that are trusted. */
@@ -100,7 +119,7 @@ export function keyOf({ headers, query }: WireRequest, parameter = 'td_write_key
   const key =
     /^TD1\s+(.+)$/i.exec(headers.authorization ?? '')?.[1] ||
     headers['x-td-write-key'] ||
-    headers['x_td_write_key'] ||
+    headers.x_td_write_key ||
     query.get(parameter);
   if (!key) throw fault('MISSING_KEY', { parameter });
   const keyBytes = Buffer.byteLength(key);

@@ -9,6 +9,7 @@ export function configOf(data: string, edges = 1): ChildConfig {
     adminPort: undefined,
     edges,
     instance: 'test',
+    hotLane: 'on',
     strict: false,
     trustedProxies: [],
     redirectHosts: [],

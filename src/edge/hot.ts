@@ -1,0 +1,282 @@
+import type { Duplex } from 'node:stream';
+import { fault, limits, type MillraceError } from '../base/index.ts';
+import { type Found, type Headers, refusal } from '../wire/index.ts';
+import { answerText, bareText } from './answer.ts';
+import type { BodyBudget } from './body.ts';
+import type { Connections } from './connections.ts';
+import type { EdgeMetrics } from './metrics.ts';
+import type { Received, Receiver } from './receive.ts';
+import { readStrict } from './strict.ts';
+
+/** An answer in its turn. */
+type Owed = {
+  readonly startedAt: number;
+  received: Received | undefined;
+  /** It stands behind something that is no request. */
+  readonly isBare: boolean;
+};
+
+/** A connection that is read here. */
+type Hot = {
+  readonly socket: Duplex;
+  /** Its sender, if no proxy says otherwise. */
+  readonly peer: string;
+  /** The beginning of a request that is yet to come whole. */
+  partial: Buffer | undefined;
+  pieces: number;
+  /** Bytes that `partial` must have before it is worth another look. */
+  neededBytes: number;
+  /** Answers in the order of their requests. */
+  readonly owed: Owed[];
+  /** What becomes of it when all is answered. */
+  next: 'read' | 'leave' | 'end';
+  /** Whether its answers are about to be written. */
+  isDue: boolean;
+  /** The sweep after which nothing has come or gone. */
+  quietSince: number;
+  isFresh: boolean;
+  /** What it listens to here. */
+  readonly listeners: readonly (readonly [string, (chunk: Buffer) => void])[];
+};
+
+type HotParts = {
+  readonly connections: Connections;
+  readonly receiver: Receiver;
+  readonly budget: BodyBudget;
+  readonly metrics: EdgeMetrics;
+  /** Reads a connection by Node's own parser from now on. */
+  readonly leave: (socket: Duplex) => void;
+};
+
+const sweepEveryMs = 1_000;
+const [headSweeps, idleSweeps, stillSweeps] = [
+  limits.headersTimeoutMs / sweepEveryMs,
+  limits.keepAliveTimeoutMs / sweepEveryMs,
+  limits.stillTimeoutMs / sweepEveryMs,
+];
+
+/**
+ * Reads connections itself for as long as what comes is of the strict grammar. The first request
+ * that is not, or takes its time to come, goes to Node's own server with all that follows it.
+ */
+export class HotLane {
+  readonly #parts: HotParts;
+  readonly #all = new Set<Hot>();
+  /** Connections with answers that are about to be written. */
+  #due: Hot[] = [];
+  #sweeps = 0;
+  readonly #timer = setInterval(() => this.#sweep(), sweepEveryMs);
+  #isDraining = false;
+
+  constructor(parts: HotParts) {
+    this.#parts = parts;
+  }
+
+  /** Takes a connection on which nothing was read yet. */
+  take(socket: Duplex): void {
+    const listeners = [
+      ['data', (chunk: Buffer) => this.#read(hot, chunk)],
+      ['end', () => this.#ended(hot)],
+      ['drain', () => socket.resume()],
+      ['error', () => this.#parts.metrics.count('malformed', 499)],
+      ['close', () => this.#forget(hot)],
+    ] as const;
+    const hot: Hot = {
+      socket,
+      peer: this.#parts.receiver.addressOf(socket),
+      partial: undefined,
+      pieces: 0,
+      neededBytes: 0,
+      owed: [],
+      next: 'read',
+      isDue: false,
+      quietSince: this.#sweeps,
+      isFresh: true,
+      listeners,
+    };
+    this.#all.add(hot);
+    for (const [name, listener] of listeners) socket.on(name, listener);
+  }
+
+  /** Answers what was read; what is idle ends now, what is amid a request goes to Node. */
+  drain(): void {
+    this.#isDraining = true;
+    clearInterval(this.#timer);
+    for (const hot of this.#all) {
+      if (hot.owed.length > 0) continue;
+      if (hot.partial) this.#leaveFrom(hot, hot.partial, 0);
+      else hot.socket.destroy();
+    }
+  }
+
+  /** Cuts what is left. */
+  cut(): void {
+    for (const { socket } of this.#all) socket.destroy();
+  }
+
+  #read(hot: Hot, chunk: Buffer): void {
+    hot.quietSince = this.#sweeps;
+    const bytes = this.#joined(hot, chunk);
+    if (bytes === undefined) return;
+    let at = 0;
+    while (at < bytes.length) {
+      const found = readStrict(bytes, at);
+      if (found === 'other') return this.#leaveFrom(hot, bytes, at);
+      if (found === 'more') return this.#keep(hot, bytes, at, 0);
+      const { bodyAt, end } = found;
+      const form = this.#parts.receiver.formAt(found.path);
+      const isSmall = end - bodyAt <= limits.smallBodyBytesMax;
+      if (!form || !isSmall) return this.#leaveFrom(hot, bytes, at);
+      if (end > bytes.length) return this.#keep(hot, bytes, at, end - at);
+      this.#begin(hot, form, found.headers, bytes.subarray(bodyAt, end));
+      at = end;
+    }
+  }
+
+  /** What came with what came before; undefined if it is too little to be looked at. */
+  #joined(hot: Hot, chunk: Buffer): Buffer | undefined {
+    const { partial } = hot;
+    if (partial === undefined) return chunk;
+    this.#parts.budget.give(partial.length);
+    hot.partial = undefined;
+    const bytes = Buffer.concat([partial, chunk]);
+    if (bytes.length >= hot.neededBytes) return bytes;
+    this.#keep(hot, bytes, 0, hot.neededBytes);
+    return undefined;
+  }
+
+  /** Waits for the rest of a request, which began at a place. */
+  #keep(hot: Hot, bytes: Buffer, at: number, neededBytes: number): void {
+    const partial = bytes.subarray(at);
+    hot.pieces += 1;
+    const isTaken =
+      hot.pieces <= limits.smallBodyPiecesMax &&
+      this.#parts.budget.take(partial.length, partial.length);
+    if (!isTaken) return this.#leaveFrom(hot, bytes, at);
+    hot.partial = partial;
+    hot.neededBytes = neededBytes;
+  }
+
+  #begin(hot: Hot, form: Found, headers: Headers, body: Buffer): void {
+    hot.pieces = 0;
+    hot.isFresh = false;
+    const owed: Owed = { startedAt: performance.now(), received: undefined, isBare: false };
+    hot.owed.push(owed);
+    const { connections, receiver } = this.#parts;
+    const work = () => {
+      const received = receiver.receiveWhole(form, headers, body, hot.peer);
+      if (received instanceof Promise) void received.then((late) => this.#answer(hot, owed, late));
+      else this.#answer(hot, owed, received);
+    };
+    connections.begin(hot.socket, work, whole);
+  }
+
+  #answer(hot: Hot, owed: Owed, received: Received): void {
+    owed.received = received;
+    if (hot.isDue) return;
+    hot.isDue = true;
+    // All answers that one write to the log brings to a connection go out together.
+    if (this.#due.push(hot) === 1) process.nextTick(() => this.#writeAll());
+  }
+
+  #writeAll(): void {
+    const due = this.#due;
+    this.#due = [];
+    for (const hot of due) {
+      hot.isDue = false;
+      this.#write(hot);
+    }
+  }
+
+  /** Writes the answers whose turn it is. */
+  #write(hot: Hot): void {
+    const { connections, metrics } = this.#parts;
+    const { socket, owed } = hot;
+    if (socket.destroyed) return;
+    let text = '';
+    let count = 0;
+    for (const { received, isBare, startedAt } of owed) {
+      if (received?.answer === undefined) break;
+      count += 1;
+      const isLast = count === owed.length && this.#isDraining && hot.next === 'read';
+      text += isBare ? bareText(received.answer) : answerText(received.answer, !isLast);
+      metrics.count(received.label, received.answer.status);
+      if (isBare) continue;
+      metrics.duration.observe((performance.now() - startedAt) / 1000);
+      connections.end(socket);
+    }
+    if (count === 0) return;
+    owed.splice(0, count);
+    hot.quietSince = this.#sweeps;
+    // A client that does not read what it asked for is not read either.
+    if (!socket.write(text, 'latin1')) socket.pause();
+    if (owed.length > 0) return;
+    if (hot.next === 'leave') this.#leave(hot);
+    else if (hot.next === 'end') socket.end();
+    else if (this.#isDraining) closeSoon(socket);
+  }
+
+  /** What begins at a place is Node's, and all that follows it; once all before it is answered. */
+  #leaveFrom(hot: Hot, bytes: Buffer, at: number): void {
+    const { socket } = hot;
+    this.#parts.connections.hold(socket);
+    // At once: it must stand before what else is read of the connection, and before its end.
+    socket.unshift(bytes.subarray(at));
+    hot.next = 'leave';
+    if (hot.owed.length === 0) this.#leave(hot);
+  }
+
+  #leave(hot: Hot): void {
+    const { socket, listeners } = hot;
+    this.#forget(hot);
+    for (const [name, listener] of listeners) socket.off(name, listener);
+    this.#parts.leave(socket);
+    this.#parts.connections.release(socket);
+  }
+
+  /** The sender has said all. */
+  #ended(hot: Hot): void {
+    if (hot.next !== 'read') return;
+    if (hot.partial) return this.#refuse(hot, fault('BAD_HTTP', { seen: 'HPE_INVALID_EOF_STATE' }));
+    hot.next = 'end';
+    if (hot.owed.length === 0) hot.socket.end();
+  }
+
+  /** Answers what is no request, and reads no more. */
+  #refuse(hot: Hot, error: MillraceError): void {
+    hot.next = 'end';
+    const owed: Owed = { startedAt: 0, received: undefined, isBare: true };
+    hot.owed.push(owed);
+    this.#answer(hot, owed, { label: 'malformed', answer: refusal(error) });
+  }
+
+  #forget(hot: Hot): void {
+    this.#all.delete(hot);
+    if (hot.partial) this.#parts.budget.give(hot.partial.length);
+    hot.partial = undefined;
+  }
+
+  /** Looks at connections on which nothing came or went. */
+  #sweep(): void {
+    this.#sweeps += 1;
+    for (const hot of this.#all) {
+      const { socket, partial, next, owed, isFresh } = hot;
+      const sweeps = this.#sweeps - hot.quietSince;
+      const isRead = next === 'read' && owed.length === 0;
+      // How long it may take to come is measured there.
+      if (isRead && partial) this.#leaveFrom(hot, partial, 0);
+      else if (isRead && isFresh && sweeps > headSweeps)
+        this.#refuse(hot, fault('REQUEST_TIMEOUT'));
+      else if (sweeps > (isRead ? idleSweeps : stillSweeps)) socket.destroy();
+    }
+  }
+}
+
+/** What is read here is whole when it begins. */
+const whole = { complete: true };
+
+/** Closes a connection when its last answer is written. */
+function closeSoon(socket: Duplex & { destroySoon?: () => void }): void {
+  if (socket.destroySoon) socket.destroySoon();
+  else socket.end();
+}
