@@ -49,8 +49,12 @@ export const limits = Object.freeze({
   stillTimeoutMs: 95_000,
   /** The head of a request that the hot lane reads. Beyond: Node's parser reads it. */
   hotHeadBytesMax: 8 * kib,
+  /** A head of that many bytes is kept for its connection. Beyond: the next one is read anew. */
+  hotHeadKeptBytesMax: kib,
   /** Paths whose form an edge remembers. Beyond: they are forgotten and looked up again. */
   pathsKnownMax: 1_000,
+  /** Write keys whose fingerprints an edge remembers. Beyond: they are hashed again. */
+  keysKnownMax: 256,
   /** Open connections of one edge. Beyond: the one that has been idle for longest is cut. */
   connectionsMax: 10_000,
   /** Requests at once on one connection. Beyond: no more is read of it. */

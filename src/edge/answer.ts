@@ -19,14 +19,15 @@ export function send(response: ServerResponse, answer: Answer, isLast: boolean):
   else response.end(answer.body.toString('latin1'), 'latin1');
 }
 
-/** The same as one text, whose characters are bytes. */
-export function answerText(answer: Answer, keepsAlive: boolean): string {
-  const headers = headersOf(answer);
-  headers.push('Connection', keepsAlive ? 'keep-alive' : 'close');
-  for (const [name, value] of answer.headers) headers.push(name, value);
-  let text = `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status]}\r\n`;
-  for (let at = 0; at < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`;
-  return `${text}\r\n${bytesText(answer.body)}`;
+/** The same as one text, whose characters are bytes. Not for 204, which has no body. */
+export function answerText({ status, type, body, headers }: Answer, keepsAlive: boolean): string {
+  const content = bytesText(body);
+  let text =
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${type}\r\n` +
+    `Date: ${httpDate()}\r\nStrict-Transport-Security: ${hsts}\r\n` +
+    `Content-Length: ${content.length}\r\nConnection: ${keepsAlive ? 'keep-alive' : 'close'}\r\n`;
+  for (const [name, value] of headers) text += `${name}: ${value}\r\n`;
+  return `${text}\r\n${content}`;
 }
 
 /** The same where no request was read that it could belong to; nothing follows it. */

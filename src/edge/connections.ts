@@ -15,6 +15,7 @@ type Connection = {
   isResting: boolean;
   /** Whether nothing more is to be read until its reader says so. */
   isHeld: boolean;
+  movedAtSecond: number;
   /** The latest request of HTTP/1. */
   request: Begun | undefined;
 };
@@ -51,6 +52,7 @@ export class Connections {
       isInLine: false,
       isResting: false,
       isHeld: false,
+      movedAtSecond: -1,
       request: undefined,
     };
     // Node reads on after each message, whoever paused it.
@@ -90,6 +92,10 @@ export class Connections {
     this.#enqueue(connection);
     if (connection.unanswered > 0) return;
     connection.request = undefined;
+    // Its place says since when it is idle, about: to move it each time would cost much.
+    const second = Math.floor(performance.now() / 1_000);
+    if (connection.movedAtSecond === second) return;
+    connection.movedAtSecond = second;
     this.#all.delete(socket);
     this.#all.set(socket, connection);
   }

@@ -6,7 +6,7 @@ import type { BodyBudget } from './body.ts';
 import type { Connections } from './connections.ts';
 import type { EdgeMetrics } from './metrics.ts';
 import type { Received, Receiver } from './receive.ts';
-import { readStrict } from './strict.ts';
+import { type KnownHead, knownHead, readKnown, readStrict } from './strict.ts';
 
 /** An answer in its turn. */
 type Owed = {
@@ -23,6 +23,8 @@ type Hot = {
   readonly peer: string;
   /** The beginning of a request that is yet to come whole. */
   partial: Buffer | undefined;
+  /** The head of the latest request. */
+  known: KnownHead | undefined;
   pieces: number;
   /** Bytes that `partial` must have before it is worth another look. */
   neededBytes: number;
@@ -85,6 +87,7 @@ export class HotLane {
       socket,
       peer: this.#parts.receiver.addressOf(socket),
       partial: undefined,
+      known: undefined,
       pieces: 0,
       neededBytes: 0,
       owed: [],
@@ -120,7 +123,7 @@ export class HotLane {
     if (bytes === undefined) return;
     let at = 0;
     while (at < bytes.length) {
-      const found = readStrict(bytes, at);
+      const found = this.#readHead(hot, bytes, at);
       if (found === 'other') return this.#leaveFrom(hot, bytes, at);
       if (found === 'more') return this.#keep(hot, bytes, at, 0);
       const { bodyAt, end } = found;
@@ -131,6 +134,15 @@ export class HotLane {
       this.#begin(hot, form, found.headers, bytes.subarray(bodyAt, end));
       at = end;
     }
+  }
+
+  /** Reads a head; one like the last of its connection in passing. */
+  #readHead(hot: Hot, bytes: Buffer, at: number): ReturnType<typeof readStrict> {
+    const found = hot.known && readKnown(bytes, at, hot.known);
+    if (found) return found;
+    const read = readStrict(bytes, at);
+    if (typeof read === 'object') hot.known = knownHead(bytes, at, read);
+    return read;
   }
 
   /** What came with what came before; undefined if it is too little to be looked at. */
@@ -164,9 +176,9 @@ export class HotLane {
     hot.owed.push(owed);
     const { connections, receiver } = this.#parts;
     const work = () => {
-      const received = receiver.receiveWhole(form, headers, body, hot.peer);
-      if (received instanceof Promise) void received.then((late) => this.#answer(hot, owed, late));
-      else this.#answer(hot, owed, received);
+      receiver.receiveWhole(form, headers, body, hot.peer, (received) => {
+        this.#answer(hot, owed, received);
+      });
     };
     connections.begin(hot.socket, work, whole);
   }

@@ -10,11 +10,20 @@ export function edgeMetrics(
   metrics: Metrics,
   now: { readonly bodyBytes: () => number; readonly connections: () => number },
 ) {
-  const requests = metrics.counter('millrace_http_requests_total', 'Requests answered.', [
-    'route',
-    'code',
-  ]);
-  const refused = metrics.counter('millrace_events_refused_total', 'Requests refused, by fault.', [
+  /** Requests by route and status, since somebody asked. */
+  let counted: { [Route in RouteLabel]?: number[] } = {};
+  metrics.counters(
+    'millrace_http_requests_total',
+    'Requests answered.',
+    ['route', 'code'],
+    (all) => {
+      for (const [route, counts] of Object.entries(counted)) {
+        counts.forEach((count, code) => all.inc({ route, code: String(code) }, count));
+      }
+      counted = {};
+    },
+  );
+  const refused = metrics.counters('millrace_events_refused_total', 'Requests refused, by fault.', [
     'reason',
   ]);
   metrics.gauge(
@@ -36,7 +45,8 @@ export function edgeMetrics(
       'Connections cut to make room for others.',
     ),
     count: (route: RouteLabel, code: number) => {
-      requests.inc({ route, code: String(code) });
+      const counts = (counted[route] ??= []);
+      counts[code] = (counts[code] ?? 0) + 1;
     },
     refused: (reason: FaultCode) => refused.inc({ reason }),
   };

@@ -12,6 +12,8 @@ export class KeyPolicy {
   readonly #ring: KeyRing;
   readonly #isStrict: boolean;
   readonly #logger: Logger;
+  /** Of the fingerprints that are remembered. */
+  readonly #texts = new WeakMap<Buffer, string>();
   #isReadable = true;
   /** Sees to a plain key that is given rules; every other is looked at when it is used. */
   readonly #timer: NodeJS.Timeout;
@@ -56,12 +58,18 @@ export class KeyPolicy {
    *   KEYS_UNREADABLE
    */
   check(submission: Submission, headers: Headers): boolean | Promise<boolean> {
-    const fingerprint = submission.fingerprint.toString('hex');
+    const fingerprint = this.#textOf(submission.fingerprint);
     const known = this.#ring.find(fingerprint);
     // A plain key that is known needs nothing; any other may have been made or changed just now.
     const isPlain = known && !known.strict && !known.origins && !this.#isStrict;
     if (isPlain && mayWriteAll(known, submission)) return true;
     return this.#checkAnew(fingerprint, submission, headers);
+  }
+
+  #textOf(fingerprint: Buffer): string {
+    let text = this.#texts.get(fingerprint);
+    if (text === undefined) this.#texts.set(fingerprint, (text = fingerprint.toString('hex')));
+    return text;
   }
 
   async #checkAnew(

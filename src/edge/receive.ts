@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { type Clock, fault, type Ids, limits, type Logger } from '../base/index.ts';
-import { MillraceError, messageOf } from '../base/index.ts';
+import { MillraceError } from '../base/index.ts';
 import { encodeSubmission, receiptOf, type Submission } from '../event/index.ts';
 import type { Log } from '../log/index.ts';
 import { type Answer, corsHeaders, findRoute, type Found, preflight } from '../wire/index.ts';
@@ -80,7 +80,7 @@ export class Receiver {
 
   /**
    * The same for a `POST` that is there as a whole, small, not encoded and without a query. What
-   * need not wait for the disk is answered at once.
+   * need not wait for the disk is done at once.
    * @param found by `formAt`
    * @param peer by `addressOf`
    */
@@ -89,27 +89,28 @@ export class Receiver {
     headers: Headers,
     body: Buffer,
     peer: string,
-  ): Received | Promise<Received> {
+    done: (received: Received) => void,
+  ): void {
     const label = found.route.name;
     const request = this.#wholeRequest(found, headers, body, peer);
     const heldBytes = this.#budget.take(body.length, body.length) ? body.length : 0;
-    const answered = (answer: Answer): Received => ({ label, answer: withCors(answer, request) });
-    const done = ({ answer, stretch }: Performed) => {
+    const answered = (answer: Answer) => done({ label, answer: withCors(answer, request) });
+    const performed = ({ answer, stretch }: Performed) => {
       this.#budget.give(heldBytes);
-      return stretch
-        ? this.#afterWaiting(answer, stretch, request).then(answered)
-        : answered(answer);
+      if (!stretch) return answered(answer);
+      void this.#afterWaiting(answer, stretch, request).then(answered);
     };
-    const failed = (error: unknown): Received => {
+    const failed = (error: unknown) => {
       this.#budget.give(heldBytes);
-      return { label, answer: this.#refused(error, found, request) };
+      done({ label, answer: this.#refused(error, found, request) });
     };
     try {
       if (heldBytes < body.length) throw fault('EDGE_BUSY');
-      const performed = this.#perform(found, request);
-      return performed instanceof Promise ? performed.then(done, failed) : done(performed);
+      const result = this.#perform(found, request);
+      if (result instanceof Promise) void result.then(performed, failed);
+      else performed(result);
     } catch (error) {
-      return failed(error);
+      failed(error);
     }
   }
 
@@ -205,22 +206,27 @@ export class Receiver {
       : this.#carryOut(outcome, request, isGood);
   }
 
-  async #carryOut(
+  #carryOut(
     outcome: Exclude<Outcome, { kind: 'answer' }>,
     { headers, clientAddress }: WireRequest,
     isGood: boolean,
   ): Promise<Performed> {
     const { submission } = outcome;
-    if (outcome.kind === 'explain') return { answer: await this.#explain(submission) };
+    if (outcome.kind === 'explain') return this.#explain(submission);
     // Of whom no row will tell, the operator wants to know where to look.
     const context = isGood ? submission.context : { ...submission.context, from: clientAddress };
     const record = encodeSubmission({ ...submission, context });
-    const offset = await this.#store(submission, record);
-    const receipt = receiptOf(submission, record, this.#parts.shard, offset);
-    const answer = withHeader(outcome.answer, 'X-Millrace-Receipt', receipt);
-    if (headers.prefer === undefined) return { answer };
-    const tables = submission.groups.map(({ database, table }) => `${database}.${table}`);
-    return { answer, stretch: { from: offset, to: offset + record.length, tables } };
+    const count = submission.groups.reduce((sum, { bodies }) => sum + bodies.length, 0);
+    const { received, durable } = this.#metrics;
+    received.inc(count);
+    return this.#parts.log.append(record, count).then((offset) => {
+      durable.inc(count);
+      const receipt = receiptOf(submission, record, this.#parts.shard, offset);
+      const answer = withHeader(outcome.answer, 'X-Millrace-Receipt', receipt);
+      if (headers.prefer === undefined) return { answer };
+      const tables = submission.groups.map(({ database, table }) => `${database}.${table}`);
+      return { answer, stretch: { from: offset, to: offset + record.length, tables } };
+    });
   }
 
   async #afterWaiting(answer: Answer, stretch: Stretch, request: WireRequest): Promise<Answer> {
@@ -242,30 +248,15 @@ export class Receiver {
   }
 
   /** Asks the store. Few may do so at once: it has events to load. */
-  async #explain(submission: Submission): Promise<Answer> {
+  async #explain(submission: Submission): Promise<Performed> {
     if (this.#explaining >= limits.explainsMax) throw fault('EDGE_BUSY');
     this.#explaining += 1;
     try {
       const told = await this.#parts.explain(encodeSubmission(submission));
       if (told === undefined) throw fault('NO_ANSWER', { seen: 'the tables' });
-      return readableJson(told);
+      return { answer: readableJson(told) };
     } finally {
       this.#explaining -= 1;
-    }
-  }
-
-  /** The record's offset, when it is on disk. */
-  async #store(submission: Submission, record: Buffer): Promise<number> {
-    const count = submission.groups.reduce((sum, { bodies }) => sum + bodies.length, 0);
-    this.#metrics.received.inc(count);
-    try {
-      const offset = await this.#parts.log.append(record, count);
-      this.#metrics.durable.inc(count);
-      return offset;
-    } catch (error) {
-      if (error instanceof MillraceError) throw error;
-      this.#parts.logger.error({ error: messageOf(error) }, 'append failed');
-      throw error;
     }
   }
 

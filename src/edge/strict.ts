@@ -18,9 +18,18 @@ import { type Headers, headersRead } from '../wire/index.ts';
 export type StrictRequest = {
   readonly path: string;
   readonly headers: Headers;
+  /** Where the digits of its length stand in its head, and end. */
+  readonly lengthAt: number;
+  readonly lengthEnd: number;
   readonly bodyAt: number;
   /** Behind its body, which may be yet to come. */
   readonly end: number;
+};
+
+/** A head that was read, to be known again: one connection's differ in their length alone. */
+export type KnownHead = {
+  readonly bytes: Buffer;
+  readonly request: StrictRequest;
 };
 
 /** What a header means here: it is read, frames the request, or is left to Node. */
@@ -43,6 +52,7 @@ const nameBytes = bytesOf(/[A-Za-z0-9-]/);
 const method = Buffer.from('POST /');
 const version = Buffer.from(' HTTP/1.1\r\n');
 const [cr, lf, space, colon, tilde] = [0x0d, 0x0a, 0x20, 0x3a, 0x7e];
+const [zero, nine] = [0x30, 0x39];
 const lengthPattern = /^(0|[1-9]\d{0,5})$/;
 
 /**
@@ -65,6 +75,7 @@ export function readStrict(bytes: Buffer, at: number): StrictRequest | 'more' | 
 
   const headers: Record<string, string> = {};
   let length = -1;
+  let [lengthAt, lengthEnd] = [0, 0];
   let isConnectionSeen = false;
   for (let count = 0; count <= limits.headersMax; count += 1) {
     const nameAt = place;
@@ -92,6 +103,8 @@ export function readStrict(bytes: Buffer, at: number): StrictRequest | 'more' | 
     } else if (use === 'length') {
       if (length >= 0 || !lengthPattern.test(value)) return 'other';
       length = Number(value);
+      lengthAt = valueAt - at;
+      lengthEnd = valueEnd - at;
     } else {
       if (use === 'leave' || isConnectionSeen || value.toLowerCase() !== 'keep-alive')
         return 'other';
@@ -101,7 +114,7 @@ export function readStrict(bytes: Buffer, at: number): StrictRequest | 'more' | 
   if (place + 1 >= end) return bytes[place] === cr ? ofShort : 'other';
   if (bytes[place] !== cr || bytes[place + 1] !== lf || length < 0) return 'other';
   const bodyAt = place + 2;
-  return { path, headers, bodyAt, end: bodyAt + length };
+  return { path, headers, lengthAt, lengthEnd, bodyAt, end: bodyAt + length };
 }
 
 /** Whether the bytes at a place are these, as far as they have come. */
@@ -122,4 +135,36 @@ function bytesOf(pattern: RegExp): Uint8Array {
   return Uint8Array.from({ length: 256 }, (_, byte) => {
     return pattern.test(String.fromCharCode(byte)) ? 1 : 0;
   });
+}
+
+/** The head of the request that was read at a place; undefined if it is not worth to be kept. */
+export function knownHead(
+  bytes: Buffer,
+  at: number,
+  request: StrictRequest,
+): KnownHead | undefined {
+  const { bodyAt, end } = request;
+  if (bodyAt - at > limits.hotHeadKeptBytesMax || end === bodyAt) return undefined;
+  return { bytes: Buffer.from(bytes.subarray(at, bodyAt)), request };
+}
+
+/**
+ * Reads a head that differs in nothing but its length from one that was read, and that in digits
+ * alone.
+ * @returns undefined if it is another, or has not come whole
+ */
+export function readKnown(bytes: Buffer, at: number, known: KnownHead): StrictRequest | undefined {
+  const { bytes: head, request } = known;
+  const { lengthAt, lengthEnd } = request;
+  if (bytes.length - at < head.length || bytes[at + lengthAt] === zero) return undefined;
+  let length = 0;
+  for (let index = 0; index < head.length; index += 1) {
+    const byte = bytes[at + index]!;
+    if (index < lengthAt || index >= lengthEnd) {
+      if (byte !== head[index]) return undefined;
+    } else if (byte < zero || byte > nine) return undefined;
+    else length = 10 * length + byte - zero;
+  }
+  const bodyAt = at + head.length;
+  return { ...request, bodyAt, end: bodyAt + length };
 }

@@ -61,8 +61,8 @@ export function receiptOf(
   shard: number,
   offset: number,
 ): string {
-  const [body, second] = groups.flatMap(({ bodies }) => bodies.slice(0, 2));
-  if (second || !body) return `${receiptText(shard, offset)}+${bytes.length}`;
+  const [body, second] = groups[0]?.bodies ?? [];
+  if (groups.length > 1 || second || !body) return `${receiptText(shard, offset)}+${bytes.length}`;
   const at = bytes[0] === single ? 0 : bytes.length - body.length - lengthBytes;
   return receiptText(shard, offset + at);
 }
@@ -161,25 +161,34 @@ function decodeSingle(bytes: Buffer): Placed {
 
 function encodeMany(submission: Submission): Buffer {
   const context = Buffer.from(JSON.stringify(submission.context));
-  const head = Buffer.alloc(fixedBytes + lengthBytes);
-  writeFixed(head, submission);
-  head[0] = many;
-  head[1] = dialects.indexOf(submission.dialect);
-  head.writeUInt32LE(context.length, fixedBytes);
-  const parts: Buffer[] = [head, context];
+  const contextAt = fixedBytes + lengthBytes;
+  let size = contextAt + context.length;
   for (const { database, table, bodies } of submission.groups) {
-    const group = Buffer.alloc(groupBytes);
-    group[0] = database.length;
-    group[1] = table.length;
-    group.writeUInt32LE(bodies.length, 2);
-    parts.push(group, Buffer.from(database + table, 'latin1'));
+    size += groupBytes + database.length + table.length + lengthBytes * bodies.length;
+    for (const body of bodies) size += body.length;
+  }
+  const bytes = Buffer.allocUnsafe(size);
+  writeFixed(bytes, submission);
+  bytes[0] = many;
+  bytes[1] = dialects.indexOf(submission.dialect);
+  bytes.writeUInt16LE(0, 2);
+  bytes.writeUInt32LE(context.length, fixedBytes);
+  bytes.set(context, contextAt);
+  let at = contextAt + context.length;
+  for (const { database, table, bodies } of submission.groups) {
+    bytes[at] = database.length;
+    bytes[at + 1] = table.length;
+    bytes.writeUInt32LE(bodies.length, at + 2);
+    at += groupBytes;
+    at += bytes.write(database + table, at, 'latin1');
     for (const body of bodies) {
-      const length = Buffer.alloc(lengthBytes);
-      length.writeUInt32LE(body.length);
-      parts.push(length, body);
+      bytes.writeUInt32LE(body.length, at);
+      bytes.set(body, at + lengthBytes);
+      at += lengthBytes + body.length;
     }
   }
-  return Buffer.concat(parts);
+  assert(at === size, 'an envelope has its size');
+  return bytes;
 }
 
 function decodeMany(bytes: Buffer): readonly Placed[] {
@@ -212,7 +221,8 @@ function writeFixed(bytes: Buffer, { receivedAtMs, fingerprint, groups }: Submis
   for (const { database, table } of groups) {
     assert(database.length <= 255 && table.length <= 255, 'a name has its limit');
   }
-  bytes.writeBigUInt64LE(BigInt(receivedAtMs), 4);
+  bytes.writeUInt32LE(receivedAtMs % twoTo32, 4);
+  bytes.writeUInt32LE(Math.floor(receivedAtMs / twoTo32), 8);
   bytes.set(fingerprint, fingerprintAt);
 }
 

@@ -11,7 +11,7 @@ export function loaderMetrics(metrics: Metrics, status: () => LoaderStatus) {
     'millrace_events_committed_total',
     'Events settled in the store: rows, quarantine and repeats.',
   );
-  const quarantined = metrics.counter(
+  const quarantined = metrics.counters(
     'millrace_events_quarantined_total',
     'Events that went to millrace.quarantine.',
     ['reason'],
@@ -107,7 +107,7 @@ export function upkeepMetrics(metrics: Metrics, lake: Lake) {
   metrics.gauge('millrace_lake_bytes', 'Bytes of Parquet files.', () => lake.size.bytes);
   metrics.gauge('millrace_hot_rows', 'Rows that are not in files yet.', () => lake.size.hotRows);
   return {
-    done: metrics.counter('millrace_upkeep_total', 'Archives, compactions, expiries.', ['kind']),
+    done: metrics.counters('millrace_upkeep_total', 'Archives, compactions, expiries.', ['kind']),
     failures: metrics.counter('millrace_upkeep_failures_total', 'Those that failed.'),
   };
 }

@@ -48,8 +48,10 @@ export function submit(request: WireRequest, parts: Parts): Submitted {
 
 const noneAsked = { ip: false, userAgent: false, globalId: false };
 
+const placeholderBegin = Buffer.from('"td_');
+
 function mayHoldPlaceholders({ bodies }: Group): boolean {
-  return bodies.some((body) => body.includes('"td_'));
+  return bodies.some((body) => body.includes(placeholderBegin));
 }
 
 /** Placeholders that stand in the bodies; whether as a value of their own name is seen later. */
