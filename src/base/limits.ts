@@ -95,6 +95,8 @@ export const limits = Object.freeze({
   segmentBytesMax: 64 * mib,
   segmentBytesMin: mib,
   segmentDiskShare: 1 / 64,
+  /** From this length of a segment on, or half of a small one, the next one is prepared. */
+  preparedFromBytes: mib,
   /** A segment with records is sealed at this age: what was erased is not kept for longer. */
   segmentAgeMsMax: 60 * 60 * 1000,
   /** Share of the disk kept free for the store to load what is accepted … */

@@ -154,6 +154,13 @@ export class Records implements Iterable<Found> {
 /** No record. */
 export const noRecords = new Records(Buffer.alloc(0), 0);
 
+/** Without the zeros at the end: a segment that was prepared has them behind its records. */
+export function withoutZeros(bytes: Buffer): Buffer {
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === 0) end -= 1;
+  return bytes.subarray(0, end);
+}
+
 /** Bytes that are no frame, from offset to offset. */
 export type Gap = { readonly from: number; readonly to: number };
 

@@ -1,6 +1,6 @@
 import { type Disk, type ReadableFile, readWhole } from '../base/index.ts';
 import { decodeHeader, headerBytes, headersWhole, noRecords, type Records } from './format.ts';
-import { scan } from './format.ts';
+import { scan, withoutZeros } from './format.ts';
 import type { Damage } from './reader.ts';
 import { headerFrom } from './salvage.ts';
 import { listSegments, segmentPath } from './segments.ts';
@@ -18,8 +18,9 @@ export type Inspected = {
   readonly records: Records;
   readonly damage: readonly Damage[];
   /**
-   * Bytes behind the last record that are no record. In the last segment they may be a group that
-   * is being written, or was when its process died: nothing of it was answered.
+   * Bytes behind the last record that are no record, without zeros behind them. In the last segment
+   * they may be a group that is being written, or was when its process died: nothing of it was
+   * answered.
    */
   readonly tornBytes: number;
 };
@@ -50,7 +51,7 @@ export class LogInspector {
     const bytes = limit === undefined ? file : file.subarray(0, Math.max(0, limit - base));
     const head = file.subarray(0, headerBytes);
     const shared = { base, fileBytes: file.length, isSealed: next !== undefined };
-    const header = decodeHeader(head, base) ?? headerFrom(file, base, base);
+    const header = decodeHeader(head, base) ?? headerFrom(withoutZeros(file), base, base);
     if (!header) {
       // As at a start: what is no longer than a header was being created.
       const isNone = limit === undefined && file.length <= headerBytes;
@@ -71,7 +72,7 @@ export class LogInspector {
       headersWhole: headersWhole(head, base),
       records: found.records,
       damage,
-      tornBytes: Math.max(0, base + file.length - end),
+      tornBytes: Math.max(0, base + withoutZeros(file).length - end),
     };
   }
 

@@ -4,6 +4,7 @@ import { assert, isNoRoom, limits, type Mark, reserveBytes } from '../base/index
 import { segmentBytes } from '../base/index.ts';
 import { encodeFrame, encodeHeader, frameOverheadBytes, headerBytes } from './format.ts';
 import type { SegmentHeader } from './format.ts';
+import { Prepared } from './prepared.ts';
 import { type Recovered, recoverShard } from './recover.ts';
 import { segmentPath } from './segments.ts';
 
@@ -31,13 +32,19 @@ type Waiting = {
   readonly reject: (error: unknown) => void;
 };
 
-type Segment = { readonly header: SegmentHeader; readonly file: DurableFile };
+type Segment = {
+  readonly header: SegmentHeader;
+  readonly file: DurableFile;
+  /** Whether the file is longer than what was written: zeros follow. */
+  readonly isPrepared: boolean;
+};
 
 /** The writing end of one shard: group commit into segments. */
 export class Log {
   readonly recovered: Recovered;
   readonly #options: LogOptions;
   readonly #probe: DurableFile;
+  readonly #prepared: Prepared;
   #segment: Segment;
   /** When its first record came. */
   #heldSinceMs: number | undefined;
@@ -62,11 +69,13 @@ export class Log {
     recovered: Recovered,
     segment: Segment,
     probe: DurableFile,
+    prepared: Prepared,
   ) {
     this.#options = options;
     this.recovered = recovered;
     this.#segment = segment;
     this.#probe = probe;
+    this.#prepared = prepared;
     this.#begin = segment.header.base + headerBytes;
     this.#durableOffset = this.#begin;
     this.#lastSyncAtMs = options.clock.nowMs();
@@ -76,10 +85,11 @@ export class Log {
   static async open(options: LogOptions): Promise<Log> {
     await options.disk.makeDirectory(options.directory);
     const recovered = await recoverShard(options.disk, options.directory);
-    const segment = await createSegment(options, recovered.base, recovered.previousEnd);
+    const prepared = await Prepared.open(options.disk, options.directory);
+    const segment = await createSegment(options, recovered.base, recovered.previousEnd, prepared);
     await recovered.cut();
     const probe = await options.disk.openDurable(join(options.directory, 'probe'));
-    const log = new Log(options, recovered, segment, probe);
+    const log = new Log(options, recovered, segment, probe, prepared);
     await log.#lookAtRoom();
     return log;
   }
@@ -174,6 +184,13 @@ export class Log {
       if (this.#isFailed()) return;
       await (this.#writing ?? this.#startWriting());
     }
+    try {
+      await this.#prepared.close();
+      await this.#cutToLength();
+    } catch (error) {
+      // What cannot be cut off for want of room, the next start cuts off.
+      if (!isNoRoom(error)) return this.#fail(error);
+    }
     await this.#segment.file.close();
     await this.#probe.close();
   }
@@ -237,8 +254,7 @@ export class Log {
   /** Whether the group is on disk; false if there was no room and nothing of it stayed. */
   async #writeGroup(group: readonly Waiting[]): Promise<boolean> {
     const startedAt = performance.now();
-    const isFull = this.#durableOffset - this.#segment.header.base >= this.#segmentBytes;
-    if (isFull || this.#isOld()) {
+    if (this.#isFull() || this.#isOld()) {
       if (!(await this.#beginSegment())) return false;
     }
     const { header, file } = this.#segment;
@@ -268,7 +284,30 @@ export class Log {
       syncMs: performance.now() - startedAt,
     });
     this.#answer(group, start);
+    this.#prepare();
     return true;
+  }
+
+  /** Whether the next segment is to begin: as soon as one is prepared, if this one is not. */
+  #isFull(): boolean {
+    const { header, isPrepared } = this.#segment;
+    if (!isPrepared && this.#prepared.isReady) return true;
+    return this.#durableOffset - header.base >= this.#segmentBytes;
+  }
+
+  /** Prepares the next segment, where so much comes that it is worth it. */
+  #prepare(): void {
+    const bytes = this.#segmentBytes;
+    const written = this.#durableOffset - this.#segment.header.base;
+    if (written < Math.min(limits.preparedFromBytes, bytes / 2)) return;
+    if (this.#freeBytes - this.#reserveBytes < 2 * bytes) return;
+    this.#prepared.start(bytes).catch((error: unknown) => this.#fail(error));
+  }
+
+  /** Cuts off the zeros behind what was written. */
+  async #cutToLength(): Promise<void> {
+    const { header, file, isPrepared } = this.#segment;
+    if (isPrepared) await file.truncate(this.#durableOffset - header.base);
   }
 
   #answer(group: readonly Waiting[], start: number): void {
@@ -283,8 +322,11 @@ export class Log {
   /** Whether there was room for a new segment. */
   async #beginSegment(): Promise<boolean> {
     const sealed = this.#segment.file;
+    const end = this.#durableOffset;
     try {
-      this.#segment = await createSegment(this.#options, this.#durableOffset, this.#durableOffset);
+      // Before the next one is there: from then on this one does not change.
+      await this.#cutToLength();
+      this.#segment = await createSegment(this.#options, end, end, this.#prepared);
     } catch (error) {
       if (!isNoRoom(error)) throw error;
       this.#hasRoom = false;
@@ -319,15 +361,18 @@ async function createSegment(
   options: LogOptions,
   base: number,
   previousEnd: number,
+  prepared: Prepared,
 ): Promise<Segment> {
   const { disk, ids, directory } = options;
   const random = ids.bytes(8);
   const [salt, marker] = [random.readUInt32LE(0), random.readUInt32LE(4)];
   const header = { base, previousEnd, salt, marker };
+  const head = encodeHeader(header);
   const path = segmentPath(directory, base);
-  const file = await disk.create(path);
+  const taken = await prepared.take(path, head);
+  const file = taken ?? (await disk.create(path));
   try {
-    await file.write(encodeHeader(header), 0);
+    if (!taken) await file.write(head, 0);
     await disk.syncDirectory(directory);
   } catch (error) {
     await file.close();
@@ -337,5 +382,5 @@ async function createSegment(
     }
     throw error;
   }
-  return { header, file };
+  return { header, file, isPrepared: taken !== undefined };
 }

@@ -1,5 +1,5 @@
 import { type Disk, readWhole } from '../base/index.ts';
-import { decodeHeader, type Gap, headerBytes, scan } from './format.ts';
+import { decodeHeader, type Gap, headerBytes, scan, withoutZeros } from './format.ts';
 import { headerFrom } from './salvage.ts';
 import { listSegments, segmentPath } from './segments.ts';
 
@@ -9,7 +9,7 @@ export type Recovered = {
   readonly base: number;
   /** Where the records before it end. */
   readonly previousEnd: number;
-  /** Bytes of a torn tail that were cut off. */
+  /** Bytes of a torn tail that were cut off, without zeros behind them. */
   readonly tornBytes: number;
   /** Makes the cut, durably; to be called when the next segment's name is on disk. */
   readonly cut: () => Promise<void>;
@@ -33,10 +33,13 @@ export async function recoverShard(disk: Disk, directory: string): Promise<Recov
   if (header === undefined && bytes.length <= headerBytes) {
     await disk.remove(path);
     await disk.syncDirectory(directory);
-    const previousEnd = await endBefore(disk, directory, bases);
-    return { base: last, previousEnd, tornBytes: bytes.length, gaps: [], cut: nothing };
+    // The one before it may end with more than its records, as the last one may.
+    const before = await recoverShard(disk, directory);
+    const isFirst = bases.length === 1;
+    const previousEnd = isFirst ? last : before.previousEnd;
+    return { ...before, base: Math.max(last, before.base), previousEnd };
   }
-  const frames = header ?? headerFrom(bytes, last, last);
+  const frames = header ?? headerFrom(withoutZeros(bytes), last, last);
   const found = frames && scan(frames, bytes.subarray(headerBytes), last + headerBytes, true);
   const previousEnd = found ? found.next : end;
   // What a killed process left in the page cache is synced before anybody relies on it; so is the
@@ -46,22 +49,10 @@ export async function recoverShard(disk: Disk, directory: string): Promise<Recov
   return {
     base: Math.max(end, previousEnd),
     previousEnd,
-    tornBytes: Math.max(0, end - previousEnd),
+    tornBytes: Math.max(0, last + withoutZeros(bytes).length - previousEnd),
     gaps: found ? found.gaps : [{ from: last, to: end }],
     cut: () => resize(disk, path, previousEnd - last),
   };
-}
-
-/** Where the last segment but one ends, as its file says. */
-async function endBefore(disk: Disk, directory: string, bases: readonly number[]): Promise<number> {
-  const base = bases.at(-2);
-  if (base === undefined) return bases.at(-1) ?? 0;
-  const file = await disk.openRead(segmentPath(directory, base));
-  try {
-    return base + (await file.size());
-  } finally {
-    await file.close();
-  }
 }
 
 const nothing = () => Promise.resolve();

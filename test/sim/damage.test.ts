@@ -31,7 +31,9 @@ async function make(): Promise<Made> {
   });
   const offsets: number[] = [];
   for (const record of records) offsets.push(await log.append(record));
-  return { disk, offsets, durable: log.durableOffset };
+  const durable = log.durableOffset;
+  await log.close();
+  return { disk, offsets, durable };
 }
 
 async function readAll({ disk, durable }: Made) {

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type Ids, isFault, limits, sleep } from '../../src/base/index.ts';
 import { KeptRecords, Log, LogReader, RawShard } from '../../src/log/index.ts';
 import { type Random, seeded, SimDisk } from './disk.ts';
@@ -389,6 +389,28 @@ describe('the log over a faulty disk', () => {
     await world.loadAll();
     expect(segments()).toHaveLength(1);
     expect(segments()).not.toEqual([empty]);
+    world.check();
+  });
+
+  test('the next segment is prepared, and cut to its length when it is sealed', async () => {
+    const world = new World(1, false);
+    await world.open();
+    const files = () => world.disk.paths().filter((path) => /next$|seg$/.test(path));
+    const lengths = () => files().map((path) => world.disk.peek(path).length);
+    const lengthOf = (record: number) => headerBytes + frameOverheadBytes + record;
+    world.append(400);
+    await vi.waitFor(() => expect(lengths()).toEqual([lengthOf(400), segmentBytes]));
+    await sleep(10);
+    expect(files().at(-1)).toMatch(/next$/);
+    // It takes over as soon as it can, with zeros behind what is written.
+    world.append(10);
+    await world.settle();
+    expect(lengths()).toEqual([lengthOf(400), segmentBytes]);
+    expect(files().at(-1)).toMatch(/seg$/);
+    await world.log?.close();
+    expect(lengths()).toEqual([lengthOf(400), lengthOf(10)]);
+    await world.open();
+    await world.loadAll();
     world.check();
   });
 
