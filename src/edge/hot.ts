@@ -3,7 +3,7 @@ import { fault, limits, type MillraceError } from '../base/index.ts';
 import { type Found, type Headers, refusal } from '../wire/index.ts';
 import { answerText, bareText } from './answer.ts';
 import type { BodyBudget } from './body.ts';
-import type { Connections } from './connections.ts';
+import { closeSoon, type Connections } from './connections.ts';
 import type { EdgeMetrics } from './metrics.ts';
 import type { Received, Receiver } from './receive.ts';
 import { type KnownHead, knownHead, readKnown, readStrict } from './strict.ts';
@@ -286,9 +286,3 @@ export class HotLane {
 
 /** What is read here is whole when it begins. */
 const whole = { complete: true };
-
-/** Closes a connection when its last answer is written. */
-function closeSoon(socket: Duplex & { destroySoon?: () => void }): void {
-  if (socket.destroySoon) socket.destroySoon();
-  else socket.end();
-}
