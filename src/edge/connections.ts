@@ -168,3 +168,9 @@ export class Connections {
     connection.waiting.length = 0;
   }
 }
+
+/** Closes a connection when its last answer is written. */
+export function closeSoon(socket: Duplex & { destroySoon?: () => void }): void {
+  if (socket.destroySoon) socket.destroySoon();
+  else socket.end();
+}

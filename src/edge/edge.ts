@@ -10,7 +10,7 @@ import { refusal, type WireSettings } from '../wire/index.ts';
 import { bareText, send, sendHttp2 } from './answer.ts';
 import { BodyBudget, type Incoming } from './body.ts';
 import { TrustedProxies } from './client.ts';
-import { Connections } from './connections.ts';
+import { closeSoon, Connections } from './connections.ts';
 import { type EdgeMetrics, edgeMetrics } from './metrics.ts';
 import { HotLane } from './hot.ts';
 import { KeyPolicy } from './policy.ts';
@@ -131,6 +131,13 @@ export class Edge {
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
       this.#clientFailed(error, socket);
     });
+    // Node would cut it at once, and the answers to those before it.
+    server.on('connect', (_, socket) => {
+      // Nobody else looks after it any more.
+      socket.on('error', () => undefined).once('finish', () => socket.destroy());
+      socket.resume();
+      this.#refuseRest(fault('BAD_HTTP', { seen: 'CONNECT' }), socket);
+    });
     return server;
   }
 
@@ -154,24 +161,25 @@ export class Edge {
     // What stands behind the last answer of a connection is maybe no request at all.
     if (last === 'end' || last?.shouldKeepAlive === false) return;
     this.#last.set(socket, response);
+    const unfit = unfitHead(request);
     response.once('finish', () => {
-      this.#connections.end(socket);
+      if (!unfit) this.#connections.end(socket);
       if (this.#last.get(socket) !== response) return;
       // An idle connection must not hold what was sent on it.
       if (response.shouldKeepAlive) this.#last.delete(socket);
       else this.#last.set(socket, 'end');
     });
-    this.#connections.begin(socket, () => this.#answer(request, response), request);
+    if (!unfit) {
+      return this.#connections.begin(socket, () => this.#answer(request, response), request);
+    }
+    // At once: it is the last one, whatever stands behind it.
+    this.#metrics.count('malformed', unfit.status);
+    send(response, refusal(unfit), true);
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
     // While it waited for its turn, the rest of it turned out to be no request.
     if (response.writableEnded) return;
-    const unfit = unfitHead(request);
-    if (unfit) {
-      this.#metrics.count('malformed', unfit.status);
-      return send(response, refusal(unfit), true);
-    }
     const rest = () => this.#connections.rest(request.socket);
     void this.#serve(request, rest, (answer) => {
       if (this.#isDraining) response.shouldKeepAlive = false;
@@ -182,20 +190,30 @@ export class Edge {
 
   /** The parser gave up. What was asked before that is answered first, in its order. */
   #clientFailed(error: NodeJS.ErrnoException, socket: Socket): void {
-    if (!socket.writable || error.code === 'ECONNRESET') {
+    if (socket.destroyed || error.code === 'ECONNRESET') {
       this.#metrics.count('malformed', 499);
       return void socket.destroy();
     }
+    // It was told to go, and goes on.
+    if (!socket.writable) return closeSoon(socket);
+    this.#refuseRest(clientFault(error), socket);
+  }
+
+  /** What comes now is no request. */
+  #refuseRest(error: MillraceError, socket: Duplex): void {
     const last = this.#last.get(socket);
     if (last === 'end') return;
-    const answer = refusal(clientFault(error));
+    const answer = refusal(error);
     if (last?.req.complete) {
       // The last answer of a connection is the last one.
       if (!last.shouldKeepAlive) return;
       this.#last.set(socket, 'end');
-      last.once('finish', () => socket.end(bareText(answer), 'latin1'));
-    } else if (last === undefined) socket.end(bareText(answer), 'latin1');
-    else if (last.headersSent) return;
+      // Before Node ends it, if its sender has.
+      last.prependOnceListener('finish', () => socket.end(bareText(answer), 'latin1'));
+    } else if (last === undefined) {
+      this.#last.set(socket, 'end');
+      socket.end(bareText(answer), 'latin1');
+    } else if (last.headersSent) return;
     else {
       send(last, answer, true);
       // Whoever reads its body waits for an end that does not come.

@@ -3,7 +3,7 @@ import { fault, limits, type MillraceError } from '../base/index.ts';
 import { type Found, type Headers, refusal } from '../wire/index.ts';
 import { answerText, bareText } from './answer.ts';
 import type { BodyBudget } from './body.ts';
-import type { Connections } from './connections.ts';
+import { closeSoon, type Connections } from './connections.ts';
 import type { EdgeMetrics } from './metrics.ts';
 import type { Received, Receiver } from './receive.ts';
 import { type KnownHead, knownHead, readKnown, readStrict } from './strict.ts';
@@ -79,7 +79,7 @@ export class HotLane {
     const listeners = [
       ['data', (chunk: Buffer) => this.#read(hot, chunk)],
       ['end', () => this.#ended(hot)],
-      ['drain', () => socket.resume()],
+      ['drain', () => this.#drained(hot)],
       ['error', () => this.#parts.metrics.count('malformed', 499)],
       ['close', () => this.#forget(hot)],
     ] as const;
@@ -106,9 +106,9 @@ export class HotLane {
     this.#isDraining = true;
     clearInterval(this.#timer);
     for (const hot of this.#all) {
-      if (hot.owed.length > 0) continue;
+      if (hot.owed.length > 0 || hot.next !== 'read') continue;
       if (hot.partial) this.#leaveFrom(hot, hot.partial, 0);
-      else hot.socket.destroy();
+      else closeSoon(hot.socket);
     }
   }
 
@@ -118,6 +118,7 @@ export class HotLane {
   }
 
   #read(hot: Hot, chunk: Buffer): void {
+    if (hot.next !== 'read') return;
     hot.quietSince = this.#sweeps;
     const bytes = this.#joined(hot, chunk);
     if (bytes === undefined) return;
@@ -159,7 +160,8 @@ export class HotLane {
 
   /** Waits for the rest of a request, which began at a place. */
   #keep(hot: Hot, bytes: Buffer, at: number, neededBytes: number): void {
-    const partial = bytes.subarray(at);
+    // By itself: what came before it is not to stay for its sake.
+    const partial = at === 0 ? bytes : Buffer.from(bytes.subarray(at));
     hot.pieces += 1;
     const isTaken =
       hot.pieces <= limits.smallBodyPiecesMax &&
@@ -231,6 +233,7 @@ export class HotLane {
   /** What begins at a place is Node's, and all that follows it; once all before it is answered. */
   #leaveFrom(hot: Hot, bytes: Buffer, at: number): void {
     const { socket } = hot;
+    this.#giveBack(hot);
     this.#parts.connections.hold(socket);
     // At once: it must stand before what else is read of the connection, and before its end.
     socket.unshift(bytes.subarray(at));
@@ -239,19 +242,33 @@ export class HotLane {
   }
 
   #leave(hot: Hot): void {
-    const { socket, listeners } = hot;
+    const { socket, listeners, partial } = hot;
+    // Node would not read it on by itself once its answers are read; see `#drained`.
+    if (socket.writableNeedDrain) return;
     this.#forget(hot);
     for (const [name, listener] of listeners) socket.off(name, listener);
+    const others = socket.listenerCount('end');
     this.#parts.leave(socket);
     this.#parts.connections.release(socket);
+    if (partial === undefined) return;
+    // It came to its end before, so nothing can be put back: Node hears of both anew.
+    socket.emit('data', partial);
+    for (const listener of socket.listeners('end').slice(others)) listener.call(socket);
+  }
+
+  /** The sender reads its answers. */
+  #drained(hot: Hot): void {
+    if (hot.next === 'leave' && hot.owed.length === 0) this.#leave(hot);
+    else hot.socket.resume();
   }
 
   /** The sender has said all. */
   #ended(hot: Hot): void {
     if (hot.next !== 'read') return;
-    if (hot.partial) return this.#refuse(hot, fault('BAD_HTTP', { seen: 'HPE_INVALID_EOF_STATE' }));
-    hot.next = 'end';
-    if (hot.owed.length === 0) hot.socket.end();
+    hot.next = hot.partial ? 'leave' : 'end';
+    if (hot.owed.length > 0) return;
+    if (hot.next === 'leave') this.#leave(hot);
+    else hot.socket.end();
   }
 
   /** Answers what is no request, and reads no more. */
@@ -264,6 +281,10 @@ export class HotLane {
 
   #forget(hot: Hot): void {
     this.#all.delete(hot);
+    this.#giveBack(hot);
+  }
+
+  #giveBack(hot: Hot): void {
     if (hot.partial) this.#parts.budget.give(hot.partial.length);
     hot.partial = undefined;
   }
@@ -286,9 +307,3 @@ export class HotLane {
 
 /** What is read here is whole when it begins. */
 const whole = { complete: true };
-
-/** Closes a connection when its last answer is written. */
-function closeSoon(socket: Duplex & { destroySoon?: () => void }): void {
-  if (socket.destroySoon) socket.destroySoon();
-  else socket.end();
-}

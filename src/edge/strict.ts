@@ -77,7 +77,7 @@ export function readStrict(bytes: Buffer, at: number): StrictRequest | 'more' | 
   let length = -1;
   let [lengthAt, lengthEnd] = [0, 0];
   let isConnectionSeen = false;
-  for (let count = 0; count <= limits.headersMax; count += 1) {
+  for (let count = 0; count < limits.headersMax; count += 1) {
     const nameAt = place;
     while (place < end && nameBytes[bytes[place]!] === 1) place += 1;
     if (place >= end) return ofShort;

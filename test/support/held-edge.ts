@@ -1,23 +1,24 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { openEdge } from '../../src/app.ts';
-import { type Clock, type Disk, type Mark, Metrics, nodeDisk } from '../../src/base/index.ts';
-import { toolsOf } from '../../src/tools.ts';
+import { type ChildConfig, openEdge } from '../../src/app.ts';
+import { type Mark, Metrics, nodeDisk, type Disk } from '../../src/base/index.ts';
+import { type Tools, toolsOf } from '../../src/tools.ts';
 import { configOf } from './config.ts';
 
-type Held = {
-  readonly disk?: Disk;
-  readonly clock?: Clock;
-  readonly segmentBytes?: number;
+type Link = Parameters<typeof openEdge>[2];
+
+type Held = Partial<Pick<Tools, 'disk' | 'clock' | 'ids' | 'segmentBytes'>> & {
+  readonly config?: Partial<ChildConfig>;
   /** What an event waits for whose sender waits for its row. */
-  readonly settle?: () => Promise<undefined>;
+  readonly settle?: Link['settle'];
+  readonly explain?: Link['explain'];
 };
 
 /** An edge in this process, over a disk and before a store that a test holds up. */
 export class HeldEdge implements AsyncDisposable {
   readonly #rooms: Awaited<ReturnType<typeof openEdge>>;
-  readonly #door = createServer((socket) => this.connect(socket));
+  readonly #door = createServer({ allowHalfOpen: true }, (socket) => this.connect(socket));
   readonly #metrics: Metrics;
 
   private constructor(rooms: Awaited<ReturnType<typeof openEdge>>, metrics: Metrics) {
@@ -26,11 +27,11 @@ export class HeldEdge implements AsyncDisposable {
   }
 
   static async open(data: string, held: Held): Promise<HeldEdge> {
-    const config = configOf(data);
-    const metrics = new Metrics('held');
     const unknown = () => Promise.resolve(undefined);
-    const link = { durable: () => undefined, explain: unknown, settle: held.settle ?? unknown };
-    const { settle: _, ...seams } = held;
+    const { settle = unknown, explain = unknown, config: changed, ...seams } = held;
+    const config = { ...configOf(data), ...changed };
+    const metrics = new Metrics('held');
+    const link = { durable: () => undefined, explain, settle };
     const tools = { ...toolsOf(config, 'held'), ...seams, metrics };
     const edge = new HeldEdge(await openEdge(config, 0, link, tools), metrics);
     edge.#door.listen(0, '127.0.0.1');
