@@ -1,5 +1,6 @@
 /**
- * HTTP in, acknowledgement out.
+ * HTTP in, acknowledgement out. A connection of HTTP/1.1 begins in the hot lane (`hot.ts`), which
+ * reads what is simple; all else is read by Node. Both end in one `Receiver`.
  *
  * Promises
  *  1. A success is written only after the log says that every event of the request is on disk.
@@ -13,11 +14,13 @@
  *  3. Labels of metrics come from closed lists.
  *  4. What one sender asks for does not decide how long others wait: large and encoded bodies and
  *     pipelined requests take turns, a few at each turn of the event loop, and leave room.
+ *  5. What the hot lane does not surely understand goes to Node, with all that follows it.
  *
  * Limits: `bodyBytesMax`, `batchBodyBytesMax`, `headerBytesMax`, `headersMax`, `headersTimeoutMs`,
  * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `requestsInWorkMax`,
  * `pipelinedPerTurn`, `requestsWaitingMax`, `bodyBytesInFlightMax`, `smallBodyBytesMax`,
  * `smallBodyPiecesMax`, `largeBodyBytesInFlightMax`, `largePiecesPerTurn`, `largeBodiesInWorkMax`,
+ * `hotHeadBytesMax`, `hotHeadKeptBytesMax`, `pathsKnownMax`,
  * `decodingsMax`, `decodingsWaitingMax`, `http2StreamsMax`, `http2SessionMebibytesMax`,
  * `preferWaitMax`, `preferWaitersMax`.
  */
