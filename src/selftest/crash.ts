@@ -298,13 +298,15 @@ class CrashTest {
     }
   }
 
-  /** Edges come and go, so that their shards are also loaded without them. */
+  /** Edges come and go, so that their shards are also loaded without them; so does the hot lane. */
   #spawn(): Server {
     const edges = String(this.#random.integer(1, 3));
+    const lane = this.#random.pick(['on', 'off']);
     const where = ['--data', join(this.#folder, 'data'), '--port', '0', '--admin-port', '0'];
     const upkeep = ['--archive-minutes', '1', '--compaction-share', '100'];
     const kept = ['--quarantine-bytes', String(Number.MAX_SAFE_INTEGER)];
-    const args = [...where, ...upkeep, ...kept, '--edges', edges, '--log-level', 'debug'];
+    const edge = ['--edges', edges, '--hot-lane', lane];
+    const args = [...where, ...upkeep, ...kept, ...edge, '--log-level', 'debug'];
     this.#server = Server.spawn(args, join(this.#folder, 'server.log'), (line) => {
       if (line.msg === 'upkeep' && String(line.what).startsWith('compact')) this.#compactions += 1;
       if (line.signal !== undefined && line.child !== undefined) this.#ends += 1;

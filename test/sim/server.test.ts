@@ -75,8 +75,9 @@ describe('a server whose machine fails in every way', () => {
       readonly seed: number;
       readonly actions: readonly Action[];
     };
-    test(kept.why, async () => {
-      expect((await simulate(kept.seed, kept.actions)).violations).toEqual([]);
+    test.each(['on', 'off'] as const)(`${kept.why}; hot lane %s`, async (hotLane) => {
+      const { violations } = await simulate(kept.seed, kept.actions, undefined, hotLane);
+      expect(violations).toEqual([]);
     });
   }
 });

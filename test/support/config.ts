@@ -9,7 +9,7 @@ export function configOf(data: string, edges = 1): ChildConfig {
     adminPort: undefined,
     edges,
     instance: 'test',
-    hotLane: 'on',
+    hotLane: process.env.HOT_LANE === 'off' ? 'off' : 'on',
     strict: false,
     trustedProxies: [],
     redirectHosts: [],

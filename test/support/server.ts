@@ -175,7 +175,9 @@ export class TestServer implements AsyncDisposable {
 }
 
 function spawnServer(data: string, args: readonly string[], wrapper: readonly string[]) {
-  const serve = ['serve', '--data', data, '--port', '0', '--admin-port', '0', ...args];
+  const given = process.env.HOT_LANE;
+  const lane = given === undefined ? [] : ['--hot-lane', given];
+  const serve = ['serve', '--data', data, '--port', '0', '--admin-port', '0', ...lane, ...args];
   const [command = '', ...rest] = [...wrapper, process.execPath, program, ...serve];
   return spawn(command, rest, { env: cleanEnv(), detached: true });
 }
