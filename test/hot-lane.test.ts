@@ -175,7 +175,7 @@ describe.each(['on', 'off'] as const)('with the hot lane %s', (hotLane) => {
   });
 });
 
-test('answers that are being written are not lost when the edge closes', async () => {
+test('an edge that closes writes its answers, to those who read late too', async () => {
   const edge = await HeldEdge.open(directory.path, { config: { hotLane: 'on' } });
   const sender = new Sender(edge);
   sender.ours.write(Buffer.concat(many(500, short)));
@@ -185,6 +185,23 @@ test('answers that are being written are not lost when the edge closes', async (
   sender.read();
   await once(sender.ours, 'end');
   expect(sender.statuses).toHaveLength(500);
+});
+
+test('behind the last answer of an edge that closes nothing is read', async () => {
+  const held = new HeldDisk();
+  const edge = await HeldEdge.open(directory.path, { disk: held.disk, config: { hotLane: 'on' } });
+  held.hold();
+  const sender = new Sender(edge).read();
+  sender.ours.write(event);
+  const received = () => edge.metric('events_received_total');
+  await eventually('it waits', async () => (await received()) === 1);
+  const closed = edge[Symbol.asyncDispose]();
+  held.release();
+  await closed;
+  expect(await sender.answered(1)).toEqual([200]);
+  sender.ours.write(event);
+  await turns(20);
+  expect(await received()).toBe(1);
 });
 
 /* Of Node's own lane these are Node's. */

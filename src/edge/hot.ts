@@ -108,7 +108,7 @@ export class HotLane {
     for (const hot of this.#all) {
       if (hot.owed.length > 0 || hot.next !== 'read') continue;
       if (hot.partial) this.#leaveFrom(hot, hot.partial, 0);
-      else closeSoon(hot.socket);
+      else this.#close(hot);
     }
   }
 
@@ -227,7 +227,7 @@ export class HotLane {
     if (owed.length > 0) return;
     if (hot.next === 'leave') this.#leave(hot);
     else if (hot.next === 'end') socket.end();
-    else if (this.#isDraining) closeSoon(socket);
+    else if (this.#isDraining) this.#close(hot);
   }
 
   /** What begins at a place is Node's, and all that follows it; once all before it is answered. */
@@ -254,6 +254,12 @@ export class HotLane {
     // It came to its end before, so nothing can be put back: Node hears of both anew.
     socket.emit('data', partial);
     for (const listener of socket.listeners('end').slice(others)) listener.call(socket);
+  }
+
+  /** Closes it when its last answer is written, and reads no more. */
+  #close(hot: Hot): void {
+    hot.next = 'end';
+    closeSoon(hot.socket);
   }
 
   /** The sender reads its answers. */
