@@ -40,7 +40,9 @@ export function farEdges(link: ChildLink<ChildConfig>, rooms: Rooms, tools: Tool
     isOutgrown ||= Array.from({ length: edges }, (_, shard) => shard).some(
       (shard) => !shards.includes(shard),
     );
-    if (isOutgrown) outgrown.resolve();
+    if (!isOutgrown) return;
+    tools.logger.info({ edges }, 'there are more edges than before: the store starts anew');
+    outgrown.resolve();
   });
   const lookAtIdle = () => {
     const others = shards.filter((shard) => shard >= count);
