@@ -53,15 +53,18 @@ export async function openEdge(
 
 /**
  * The rooms behind the log. Shards that no edge of `config` owns are recovered and loaded: those
- * of an earlier server with more edges, or all of them when no server runs (`edges: 0`).
+ * of an earlier server with more edges, or all of them when no server runs (`edges: 0`). A store
+ * by itself does not know which shards have edges now: see `farEdges`.
  */
 export async function openRooms(config: RoomsConfig, tools: Tools = toolsOf(config, 'command')) {
   const { dataDirectory, disk, logger } = tools;
   const store = await tools.openStore(dataDirectory, config);
   const readers = new Map<number, LogReader>();
   const orphans = new Map<number, Mark>();
-  for (const shard of await shardsIn(disk, dataDirectory, config.edges)) {
-    if (shard >= config.edges) {
+  const isAlone = config.role === 'store';
+  // Alone, it begins with the one shard that there will be in any case.
+  for (const shard of await shardsIn(disk, dataDirectory, isAlone ? 1 : config.edges)) {
+    if (!isAlone && shard >= config.edges) {
       const metrics = new Metrics(`orphan-${shard}`);
       const { log, close } = await openShard({ ...tools, metrics, shard });
       // Nobody writes it any more: it is complete for ever.
@@ -75,7 +78,8 @@ export async function openRooms(config: RoomsConfig, tools: Tools = toolsOf(conf
   for (const [shard, mark] of orphans) loader.durable(shard, mark);
   const close = () => loader.close().then(() => store.close());
   const queries = new Queries({ ...tools, store, freshness: loader });
-  return { dataDirectory, store, loader, queries, orphans, close };
+  const shards = [...readers.keys()];
+  return { dataDirectory, store, loader, queries, shards, orphans, close };
 }
 
 export type Rooms = Awaited<ReturnType<typeof openRooms>>;

@@ -1,6 +1,7 @@
 import { Admin } from './admin/index.ts';
 import { type ChildConfig, openEdge, openRooms, type Rooms } from './app.ts';
 import { version } from './config.ts';
+import { type Edges, farEdges, ownEdges } from './edges.ts';
 import { ChildLink, type ChildProcess, type EdgeReport } from './supervise/index.ts';
 import { type Tools, toolsOf } from './tools.ts';
 
@@ -45,18 +46,29 @@ async function runStore(
 ): Promise<void> {
   tools.standBack();
   const rooms = await openRooms(config, tools);
-  link.onQuestion((asked, shard) => rooms.loader.answer(asked, shard));
-  link.onDurable((shard, mark) => rooms.loader.durable(shard, mark));
-  const admin = await openAdmin(link, tools, rooms);
+  const { loader, shards } = rooms;
+  link.onQuestion((asked, shard) => loader.answer(asked, shard));
+  link.onDurable((shard, mark) => {
+    if (shards.includes(shard)) loader.durable(shard, mark);
+  });
+  const edges = config.role === 'store' ? farEdges(link, rooms, tools) : ownEdges(link, rooms);
+  const admin = await openAdmin(link, tools, rooms, edges);
   link.ready();
 
-  await link.drained;
+  await Promise.race([link.drained, edges.outgrown]);
+  edges.forget();
   await admin?.close();
   await rooms.close();
 }
 
-async function openAdmin({ config, askEdges }: ChildLink<ChildConfig>, tools: Tools, rooms: Rooms) {
+async function openAdmin(
+  { config, askEdges }: ChildLink<ChildConfig>,
+  tools: Tools,
+  rooms: Rooms,
+  { count: edges, marks }: Edges,
+) {
   const { adminPort: port } = config;
   if (port === undefined) return undefined;
-  return Admin.open({ ...tools, ...config, ...rooms, port, version: version(), askEdges });
+  const parts = { ...tools, ...config, ...rooms, port, version: version() };
+  return Admin.open({ ...parts, askEdges, edges, marks });
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
 import { parse as parseToml } from 'smol-toml';
 import { z } from 'zod';
 import { fault, messageOf } from './base/index.ts';
@@ -53,6 +54,8 @@ const expiry = z.union(
   'expected a time from now such as 90d, 12h or 30m, a time such as 2026-12-31T00:00:00Z, or never',
 );
 const switches = ['on', 'off'] as const;
+const roles = ['all', 'edge', 'store'] as const;
+const edgesMax = 64;
 const levels = ['debug', 'info', 'warn', 'error'] as const;
 const queryFormats = ['table', 'json', 'csv', 'ndjson', 'parquet', 'arrow'] as const;
 const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000 };
@@ -67,7 +70,16 @@ export const settings = {
   host: setting(text.default('127.0.0.1'), 'address to take postbacks on', 'HOST'),
   port: setting(integer(0, 65_535).default(8080), 'port to take postbacks on; 0: any', 'PORT'),
   adminPort: setting(integer(0, 65_535).default(8081), 'port for operators, on loopback', 'PORT'),
-  edges: setting(integer(1, 64).default(1), 'processes that take postbacks', 'N'),
+  role: setting(
+    z.enum(roles, `expected one of ${roles.join(', ')}`).default('all'),
+    'edge: only take postbacks; store: only load them and answer; all: both',
+    'ROLE',
+  ),
+  edges: setting(
+    integer(1, edgesMax).default(edgesDefault()),
+    'processes that take postbacks, by itself one less than there are cores',
+    'N',
+  ),
   tlsPort: setting(integer(0, 65_535).optional(), 'port with TLS (default: 8443 if used)', 'PORT'),
   tlsCert: setting(text.optional(), 'certificate and its chain, PEM', 'FILE'),
   tlsKey: setting(text.optional(), 'private key of the certificate, PEM', 'FILE'),
@@ -207,6 +219,7 @@ export type Config = Values<
   | 'host'
   | 'port'
   | 'adminPort'
+  | 'role'
   | 'edges'
   | 'strict'
   | 'trustedProxies'
@@ -239,12 +252,26 @@ export type RoomsConfig = Pick<
   | 'quarantineDays'
   | 'alarmWebhook'
 > & {
+  /** `store`: the edges are another server's. */
+  readonly role?: Config['role'];
   /** Undefined: rows are moved to files when somebody asks for it only. */
   readonly archiveMinutes?: number | undefined;
   readonly compactionShare?: number | undefined;
   /** Undefined: if there are any, more are kept, and none go. */
   readonly rawDays?: number | undefined;
 };
+
+/** One core is left to the store. */
+function edgesDefault(): number {
+  // Elsewhere processes cannot share a port.
+  if (!['linux', 'freebsd'].includes(process.platform)) return 1;
+  return Math.min(edgesMax, Math.max(1, availableParallelism() - 1));
+}
+
+/** Where a server with edges alone has its store come to it. */
+export function edgesSocket(data: string): string {
+  return join(data, 'edges.sock');
+}
 
 const envPrefix = 'MILLRACE_';
 

@@ -56,7 +56,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'config.ts',
     'tools.ts',
   ],
-  'child.ts': ['admin', 'supervise', 'app.ts', 'config.ts', 'tools.ts'],
+  'child.ts': ['admin', 'supervise', 'app.ts', 'config.ts', 'edges.ts', 'tools.ts'],
+  'edges.ts': ['base', 'log', 'supervise', 'app.ts', 'config.ts', 'tools.ts'],
   'tools.ts': ['base', 'store', 'supervise', 'config.ts'],
   'main.ts': ['child.ts', 'cli'],
 };

@@ -16,7 +16,7 @@ import type { Loader } from '../loader/index.ts';
 import { formats, type Queries } from '../query/index.ts';
 import type { Store } from '../store/index.ts';
 import type { EdgeReport } from '../supervise/index.ts';
-import { marksOf } from './operation.ts';
+import { marksOf, type Workplace } from './operation.ts';
 import { operations, watermarkHeaders } from './operations.ts';
 import { readiness } from './readiness.ts';
 import { logBytes, readStatus, type Status } from './status.ts';
@@ -25,7 +25,8 @@ import { errorBody, telling } from './telling.ts';
 export type AdminOptions = {
   readonly port: number;
   readonly dataDirectory: string;
-  readonly edges: number;
+  /** How many edges there are, as far as anybody knows. */
+  readonly edges: () => number;
   readonly version: string;
   /** Named by `server.json`; a client that means another server is sent away. */
   readonly instance: string;
@@ -35,6 +36,8 @@ export type AdminOptions = {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly askEdges: () => Promise<readonly EdgeReport[]>;
+  readonly shards: Workplace['shards'];
+  readonly marks: Workplace['marks'];
 };
 
 const parameter = z.union([z.string(), z.number(), z.boolean(), z.null()]);
@@ -114,7 +117,7 @@ export class Admin {
     });
     this.#server.get('/healthz', () => ({ status: 'alive' }));
     this.#server.get('/readyz', async (_request, reply) => {
-      const { ready, checks } = readiness(this.#options.edges, await askEdges(), clock.nowMs());
+      const { ready, checks } = readiness(this.#options.edges(), await askEdges(), clock.nowMs());
       return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not ready', checks });
     });
     this.#server.get('/metrics', async (_request, reply) => {

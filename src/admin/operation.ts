@@ -2,16 +2,15 @@ import { z } from 'zod';
 import { fault, limits, type Mark, patient, sleep, type Task } from '../base/index.ts';
 import type { Loader } from '../loader/index.ts';
 import type { Store } from '../store/index.ts';
-import type { EdgeReport } from '../supervise/index.ts';
 
 /** What operations work on: of a running server, or of a closed data directory. */
 export type Workplace = {
   readonly dataDirectory: string;
   readonly store: Store;
   readonly loader: Loader;
-  /** How many edges there are. */
-  readonly edges: number;
-  readonly askEdges: () => Promise<readonly EdgeReport[]>;
+  readonly shards: readonly number[];
+  /** How far each shard is now, but for those whose edges do not answer. */
+  readonly marks: () => Promise<ReadonlyMap<number, Mark>>;
 };
 
 /** The engine's texts end at a NUL. */
@@ -32,16 +31,16 @@ export function operation<S extends z.ZodType, R>(
 }
 
 /**
- * How far every edge is now, after those that did not answer at once.
+ * How far every shard is now, after edges that did not answer at once.
  * @returns undefined when it is not known before the signal
  */
 export async function marksOf(
-  { edges, askEdges }: Pick<Workplace, 'edges' | 'askEdges'>,
+  { shards, marks }: Pick<Workplace, 'shards' | 'marks'>,
   stop: AbortSignal,
 ): Promise<ReadonlyMap<number, Mark> | undefined> {
   while (!stop.aborted) {
-    const reports = await askEdges();
-    if (reports.length >= edges) return new Map(reports.map(({ shard, mark }) => [shard, mark]));
+    const found = await marks();
+    if (shards.every((shard) => found.has(shard))) return found;
     await sleep(100, stop);
   }
   return undefined;
@@ -49,7 +48,7 @@ export async function marksOf(
 
 /** The same, or an error. @throws FLUSH_TIMEOUT */
 export async function marksNow(
-  place: Pick<Workplace, 'edges' | 'askEdges'>,
+  place: Pick<Workplace, 'shards' | 'marks'>,
   { signal }: Pick<Task, 'signal'> = patient,
 ): Promise<ReadonlyMap<number, Mark>> {
   const late = AbortSignal.timeout(limits.flushTimeoutMs);

@@ -127,12 +127,12 @@ async function dropParked(
 }
 
 async function showReceipt(
-  { loader, askEdges }: Workplace,
+  { loader, marks }: Workplace,
   { receipt }: { readonly receipt: string },
 ): Promise<ReceiptStatus> {
   const { shard, offset, bytes } = receiptIn(receipt);
   if (!loader.hasHeardOf(shard, offset)) {
-    for (const { shard: edge, mark } of await askEdges()) loader.durable(edge, mark);
+    for (const [written, mark] of await marks()) loader.durable(written, mark);
   }
   const { isWaiting, found: events } = await loader.find(shard, offset, offset + bytes);
   const states = new Set(events.map(({ reason }) => (reason ? 'quarantined' : 'queryable')));

@@ -7,7 +7,7 @@ export type Check = {
   readonly diskHasRoom: boolean;
 };
 
-/** Whether every edge answers, has synced lately and has room on its disk. */
+/** Whether there are edges, and each answers, has synced lately and has room on its disk. */
 export function readiness(
   edges: number,
   reports: readonly EdgeReport[],
@@ -19,7 +19,7 @@ export function readiness(
     diskHasRoom: hasRoom,
   }));
   const ready =
-    reports.length >= edges &&
+    reports.length >= Math.max(1, edges) &&
     checks.every(({ syncedLately, diskHasRoom }) => syncedLately && diskHasRoom);
   return { ready, checks };
 }

@@ -15,7 +15,7 @@ export const operatorErrors = {
     status: 409,
     retryable: true,
     message: '{seen} is in use by {holder}',
-    hint: 'One server per data directory: stop the other one, or choose another --data.',
+    hint: 'One server, or one of each --role, per data: stop it first, or choose another --data.',
   },
   PORT_IN_USE: {
     status: 409,
@@ -97,7 +97,7 @@ export const operatorErrors = {
     status: 503,
     retryable: true,
     message: 'the server that holds {seen} does not answer',
-    hint: 'It may be starting or stopping: look at its log, then try again.',
+    hint: 'It may be starting or stopping. Edges alone do not answer: serve --role store does.',
   },
   QUERY_REFUSED: {
     status: 400,

@@ -5,9 +5,10 @@ import { json } from 'node:stream/consumers';
 import type { OperationInput, OperationName, OperationResult } from '../admin/index.ts';
 import type { Workplace } from '../admin/index.ts';
 import type { Rooms } from '../app.ts';
-import { catalogue, DirectoryLock, fault, type FaultCode, isFault, sleep } from '../base/index.ts';
+import { catalogue, fault, type FaultCode, isFault, sleep } from '../base/index.ts';
 import { patient, type ProgressReport, type Task } from '../base/index.ts';
 import type { RoomsConfig } from '../config.ts';
+import { takeLocks } from './locks.ts';
 import type { Progress } from './progress.ts';
 import { readServerFile, type ServerFile } from './server-file.ts';
 
@@ -30,8 +31,7 @@ export async function openDoor(dataDirectory: string): Promise<Door> {
     const server = readServerFile(dataDirectory);
     if (server && (await isThere(server))) return { kind: 'server', server };
     try {
-      const lock = await DirectoryLock.take(join(dataDirectory, 'LOCK'), () => 'a server');
-      const close = () => lock.release();
+      const close = await takeLocks(dataDirectory, 'all');
       return { kind: 'directory', config: closedConfig(dataDirectory), close };
     } catch (error) {
       if (!isFault(error, 'LOCKED')) throw error;
@@ -103,9 +103,9 @@ async function operateWatched<N extends OperationName>(
         asked: unknown,
         task: Task,
       ) => Promise<unknown>;
-      const askEdges = () => Promise.resolve([]);
+      const marks = () => Promise.resolve(rooms.orphans);
       const task = { ...patient, progress };
-      return (await run({ ...rooms, edges: 0, askEdges }, asked, task)) as OperationResult<N>;
+      return (await run({ ...rooms, marks }, asked, task)) as OperationResult<N>;
     });
   } finally {
     door.close();

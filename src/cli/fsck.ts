@@ -1,8 +1,8 @@
-import { join } from 'node:path';
-import { DirectoryLock, patient } from '../base/index.ts';
+import { patient } from '../base/index.ts';
 import type { Finding, FsckReport, Load } from '../fsck/index.ts';
 import { defineCommand } from './command.ts';
 import { closedConfig, mustHaveData, withRooms } from './door.ts';
+import { takeLocks } from './locks.ts';
 import { Progress } from './progress.ts';
 import { bytes, color, count, harmless } from './render.ts';
 
@@ -14,7 +14,7 @@ export const fsckCommand = defineCommand('fsck', {
   examples: ['fsck', 'fsck --repair --data /var/lib/millrace', 'fsck --json'],
   run: async ({ data, repair, json }) => {
     mustHaveData(data);
-    const lock = await DirectoryLock.take(join(data, 'LOCK'), () => 'a server: stop it first');
+    const release = await takeLocks(data, 'all');
     const progress = new Progress('checking', { unit: 'bytes', json });
     try {
       const { fsck } = await import('../fsck/index.ts');
@@ -27,7 +27,7 @@ export const fsckCommand = defineCommand('fsck', {
       if (!report.isWhole) process.exitCode = damageCode;
     } finally {
       progress.end();
-      lock.release();
+      release();
     }
   },
 });

@@ -1,23 +1,18 @@
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve as absolute } from 'node:path';
-import {
-  createLogger,
-  DirectoryLock,
-  fault,
-  isNoRoom,
-  messageOf,
-  nodeDisk,
-  randomIds,
-} from '../base/index.ts';
-import type { Config, TlsFiles, Values } from '../config.ts';
-import { Supervisor } from '../supervise/index.ts';
+import { createLogger, fault, isNoRoom, messageOf, nodeDisk, randomIds } from '../base/index.ts';
+import { type Config, edgesSocket, type TlsFiles, type Values } from '../config.ts';
+import { type Role, Supervisor } from '../supervise/index.ts';
 import { defineCommand } from './command.ts';
 import { selfSigned } from './certificate.ts';
 import { printGuide } from './guide.ts';
-import { readServerFile, removeServerFile, writeServerFile } from './server-file.ts';
+import { takeLocks } from './locks.ts';
+import { removeServerFile, writeServerFile } from './server-file.ts';
 
 const tlsPortDefault = 8443;
+/** A command that finds one of two locks taken has had the other for a moment. */
+const lockWaitMs = 500;
 
 export const serveCommand = defineCommand('serve', {
   summary: 'take postbacks, keep them, load them, answer SQL',
@@ -30,6 +25,7 @@ export const serveCommand = defineCommand('serve', {
     'tlsKey',
     'tlsSelfSigned',
     'adminPort',
+    'role',
     'edges',
     'hotLane',
     'strict',
@@ -52,6 +48,8 @@ export const serveCommand = defineCommand('serve', {
     'serve --data /var/lib/millrace --host 0.0.0.0 --port 80 --edges 4',
     'serve --tls-port 8443 --tls-cert cert.pem --tls-key key.pem',
     'serve --tls-self-signed',
+    'serve --role edge --edges 4',
+    'serve --role store',
     'serve --config millrace.toml',
   ],
   run: serve,
@@ -61,34 +59,40 @@ async function serve(
   values: Omit<Config, 'instance' | 'tls'> & TlsSettings & { readonly guide: boolean },
 ): Promise<void> {
   const { guide, tlsPort, tlsCert, tlsKey, tlsSelfSigned, ...settings } = values;
-  mustDiffer('--port', settings.port, '--admin-port', settings.adminPort);
+  const { role } = settings;
+  if (role === 'all') mustDiffer('--port', settings.port, '--admin-port', settings.adminPort);
   await makeDataDirectory(settings.data);
-  const lock = await DirectoryLock.take(join(settings.data, 'LOCK'), () => holderOf(settings.data));
+  const release = await takeLocks(settings.data, role, lockWaitMs);
   const logger = createLogger(settings.logLevel, 'supervisor');
   if (((await stat(settings.data)).mode & 0o022) !== 0) {
     const hint = `chmod 700 ${settings.data}`;
     logger.warn({ hint }, 'others may write to the data directory, and so put keys in force');
   }
+  const hasEdges = role !== 'store';
+  const hasStore = role !== 'edge';
+  const { host, port, adminPort } = settings;
+  const tls = { ...settings, tlsPort, tlsCert, tlsKey, tlsSelfSigned };
   const config: Config = Object.freeze({
     ...settings,
-    port: await freePort(settings.host, settings.port, '--port'),
-    adminPort: await freePort('127.0.0.1', settings.adminPort, '--admin-port'),
-    tls: await tlsFiles({ ...settings, tlsPort, tlsCert, tlsKey, tlsSelfSigned }),
+    port: hasEdges ? await freePort(host, port, '--port') : port,
+    adminPort: hasStore ? await freePort('127.0.0.1', adminPort, '--admin-port') : adminPort,
+    tls: hasEdges ? await tlsFiles(tls) : undefined,
     instance: randomIds.bytes(8).toString('hex'),
   });
   const stop = stopSignal();
-  const edges = Array.from(
-    { length: config.edges },
-    (_, shard) => ({ kind: 'edge', shard }) as const,
-  );
-  const supervisor = await Supervisor.open(config, [...edges, { kind: 'store' }], logger);
+  const edges = Array.from({ length: hasEdges ? config.edges : 0 }, (_, shard): Role => {
+    return { kind: 'edge', shard };
+  });
+  const roles: Role[] = hasStore ? [...edges, { kind: 'store' }] : edges;
+  const supervisor = await Supervisor.open(config, roles, logger);
   try {
+    if (!hasStore) await supervisor.listen(edgesSocket(config.data));
     await announce(config, guide);
     logger.info({ signal: await stop }, 'draining');
   } finally {
     await supervisor.close();
-    await removeServerFile(config.data);
-    lock.release();
+    if (hasStore) await removeServerFile(config.data);
+    release();
   }
   logger.info('drained');
   process.exit(0);
@@ -98,9 +102,9 @@ type TlsSettings = Values<'tlsPort' | 'tlsCert' | 'tlsKey' | 'tlsSelfSigned'>;
 
 /** The port with TLS and its files; undefined when none is asked for. @throws BAD_SETTING */
 async function tlsFiles(
-  values: TlsSettings & Pick<Config, 'data' | 'host' | 'port' | 'adminPort'>,
+  values: TlsSettings & Pick<Config, 'data' | 'host' | 'port' | 'adminPort' | 'role'>,
 ): Promise<TlsFiles | undefined> {
-  const { tlsPort, tlsCert, tlsKey, tlsSelfSigned, data, host, port, adminPort } = values;
+  const { tlsPort, tlsCert, tlsKey, tlsSelfSigned, data, host, port, adminPort, role } = values;
   const isAsked = tlsSelfSigned || [tlsPort, tlsCert, tlsKey].some((value) => value !== undefined);
   if (!isAsked) return undefined;
   const given =
@@ -111,7 +115,7 @@ async function tlsFiles(
   }
   const wanted = tlsPort ?? tlsPortDefault;
   mustDiffer('--port', port, '--tls-port', wanted);
-  mustDiffer('--admin-port', adminPort, '--tls-port', wanted);
+  if (role === 'all') mustDiffer('--admin-port', adminPort, '--tls-port', wanted);
   const files = given ?? (await selfSigned(data, host));
   return { port: await freePort(host, wanted, '--tls-port'), ...files };
 }
@@ -134,15 +138,18 @@ async function makeDataDirectory(data: string): Promise<void> {
 
 /** Says that the server takes traffic, to people and to the other commands. */
 async function announce(config: Config, guide: boolean): Promise<void> {
-  const ingest = `http://${urlHost(config.host)}:${config.port}`;
-  const admin = `http://127.0.0.1:${config.adminPort}`;
-  const startedAt = new Date().toISOString();
-  const { data, instance, tls } = config;
-  const secure = tls && { tls: `https://${urlHost(config.host)}:${tls.port}` };
-  await writeServerFile(data, { pid: process.pid, startedAt, ingest, ...secure, admin, instance });
-  const ports = `ingest ${ingest} admin ${admin}${secure ? ` tls ${secure.tls}` : ''}`;
-  console.log(`millrace is ready: ${ports}`);
-  if (guide) await printGuide(data, ingest);
+  const { data, instance, host, role, tls } = config;
+  const secure = tls && `https://${urlHost(host)}:${tls.port}`;
+  const ingest = role === 'store' ? undefined : `http://${urlHost(host)}:${config.port}`;
+  const admin = role === 'edge' ? undefined : `http://127.0.0.1:${config.adminPort}`;
+  const ports = { ingest, admin, tls: secure };
+  if (admin) {
+    const startedAt = new Date().toISOString();
+    await writeServerFile(data, { pid: process.pid, startedAt, ...ports, admin, instance });
+  }
+  const named = Object.entries(ports).map(([name, url]) => (url ? ` ${name} ${url}` : ''));
+  console.log(`millrace is ready:${named.join('')}`);
+  if (guide && ingest) await printGuide(data, ingest);
 }
 
 /**
@@ -155,12 +162,6 @@ function stopSignal(): Promise<string> {
       process.on(signal, () => resolve(signal));
     }
   });
-}
-
-function holderOf(dataDirectory: string): string {
-  const server = readServerFile(dataDirectory);
-  if (!server) return 'another millrace';
-  return `the server with process id ${server.pid} (${server.ingest}, since ${server.startedAt})`;
 }
 
 /** The port, or a free one for 0. @throws PORT_IN_USE */

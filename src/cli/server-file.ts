@@ -7,14 +7,15 @@ import { writeFileAtomic } from '../base/index.ts';
 const schema = z.object({
   pid: z.int(),
   startedAt: z.string(),
-  ingest: z.string(),
+  /** Undefined where it is another server that takes postbacks. */
+  ingest: z.string().optional(),
   /** The ingest port with TLS, if there is one. */
   tls: z.string().optional(),
   admin: z.string(),
   instance: z.string(),
 });
 
-/** Where the running server is found: `<data>/server.json`. */
+/** Where the running server's store is found: `<data>/server.json`. */
 export type ServerFile = Readonly<z.infer<typeof schema>>;
 
 function pathOf(dataDirectory: string): string {

@@ -57,10 +57,11 @@ function failureLines({ authFailures }: Shown): readonly string[] {
 function draw(status: Shown): string {
   const { server, disk, waiting, tables } = status;
   const { keysError, quarantinedEvents: parked } = status;
+  const address = server?.ingest ?? server?.admin;
   const keys = keysError ? color('red', keysError) : `${status.keysInForce} in force`;
   const lines = [
     server
-      ? `${color('green', 'running')}     ${server.ingest} since ${server.startedAt}`
+      ? `${color('green', 'running')}     ${address} since ${server.startedAt}`
       : 'no server is running',
     `data        ${status.dataDirectory}`,
     `on disk     log ${bytes(disk.logBytes)}, store ${bytes(disk.storeBytes)}, ` +

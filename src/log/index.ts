@@ -20,6 +20,7 @@
  */
 export { Log, type LogOptions } from './log.ts';
 export type { Found, Records } from './format.ts';
+export { IdleShards } from './idle.ts';
 export { type Inspected, LogInspector } from './inspect.ts';
 export { KeptRecords } from './range.ts';
 export { type ByteRange, rawDirectory, RawShard, type RawSegment } from './raw.ts';

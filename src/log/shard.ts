@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Clock, type Disk, type Ids, limits } from '../base/index.ts';
+import { type Clock, type Disk, type Ids, limits, type Lock } from '../base/index.ts';
 import type { Logger, Mark, Metrics } from '../base/index.ts';
 import { Log } from './log.ts';
 import { shardDirectory } from './segments.ts';
@@ -28,11 +28,29 @@ export type OpenShard = { readonly log: Log; readonly close: () => Promise<void>
  * @throws LOCKED when another process writes it, and does not end soon
  */
 export async function openShard(options: ShardOptions): Promise<OpenShard> {
+  await options.disk.makeDirectory(shardDirectory(options.dataDirectory, options.shard));
+  const lock = await lockShard(options, limits.lockWaitMs);
+  const log = await openLog(options);
+  const close = async () => {
+    await log.close();
+    lock.release();
+  };
+  return { log, close };
+}
+
+/** @throws LOCKED when another process has it for so long */
+export async function lockShard(
+  { disk, dataDirectory, shard }: Pick<ShardOptions, 'disk' | 'dataDirectory' | 'shard'>,
+  waitMs: number,
+): Promise<Lock> {
+  const holder = () => 'a process of an earlier server that is still ending';
+  return disk.lock(join(shardDirectory(dataDirectory, shard), 'LOCK'), holder, waitMs);
+}
+
+/** The caller holds the shard's lock. */
+export async function openLog(options: ShardOptions): Promise<Log> {
   const { disk, clock, ids, logger, shard, reserveBytes, segmentBytes, onFatal } = options;
   const directory = shardDirectory(options.dataDirectory, shard);
-  await disk.makeDirectory(directory);
-  const holder = () => 'a process of an earlier server that is still ending';
-  const lock = await disk.lock(join(directory, 'LOCK'), holder, limits.lockWaitMs);
   const count = counters(options.metrics);
   const log: Log = await Log.open({
     disk,
@@ -58,11 +76,7 @@ export async function openShard(options: ShardOptions): Promise<OpenShard> {
   const { tornBytes, gaps } = log.recovered;
   if (tornBytes > 0) logger.info({ shard, tornBytes }, 'cut a torn tail off the log');
   for (const gap of gaps) logger.error({ shard, ...gap }, 'damage in the log; it will be skipped');
-  const close = async () => {
-    await log.close();
-    lock.release();
-  };
-  return { log, close };
+  return log;
 }
 
 function counters(metrics: Metrics) {

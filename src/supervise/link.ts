@@ -1,4 +1,5 @@
 import { type Asked, assert, type Mark, messageOf, MillraceError } from '../base/index.ts';
+import { keepLine, type Line } from './line.ts';
 import type { EdgeReport, FromChild, Question, Role, ToChild } from './messages.ts';
 
 const durableEveryMs = 10;
@@ -21,6 +22,9 @@ export class ChildLink<Config> {
   #onQuestion: ((asked: Asked, shard: number) => Promise<unknown>) | undefined;
   #onAsk: (() => Promise<EdgeReport>) | undefined;
   #onDurable: ((shard: number, mark: Mark) => void) | undefined;
+  #onEdges: ((edges: number) => void) | undefined;
+  /** How the edges are reached: by the supervisor, or by a line of their own that may be cut. */
+  #edges: { readonly line: Line | undefined } | undefined;
   #drain: () => void = () => undefined;
   #lastMark: Mark | undefined;
 
@@ -91,13 +95,33 @@ export class ChildLink<Config> {
     this.#onDurable = grown;
   }
 
+  /**
+   * For the store: its edges are another server's, and reached by a socket at a path.
+   * @param onEdges hears how many there are: 0 while there is no line to them.
+   */
+  follow(path: string, onEdges: (edges: number) => void): void {
+    this.#edges = { line: undefined };
+    this.#onEdges = onEdges;
+    keepLine(path, (line) => {
+      this.#edges = { line };
+      line.on('message', (message) => this.#receive(message as ToChild<Config>));
+      line.once('disconnect', () => {
+        this.#edges = { line: undefined };
+        onEdges(0);
+        for (const answer of this.#asked.values()) answer([]);
+        this.#asked.clear();
+      });
+    });
+  }
+
   /** From the store: asks all edges; those that do not answer soon are missing. */
   readonly askEdges = (): Promise<readonly EdgeReport[]> => {
     this.#askId += 1;
     const id = this.#askId;
     return new Promise((resolve) => {
+      if (this.#edges && !this.#edges.line?.connected) return resolve([]);
       this.#asked.set(id, resolve);
-      this.#send({ type: 'askEdges', id });
+      this.#toEdges({ type: 'askEdges', id });
     });
   };
 
@@ -146,7 +170,12 @@ export class ChildLink<Config> {
   async #answer({ id, shard, asked }: Question): Promise<void> {
     const nothing = () => undefined;
     const value = await this.#onQuestion?.(asked, shard).catch(nothing);
-    this.#send({ type: 'told', id, shard, value });
+    this.#toEdges({ type: 'told', id, shard, value });
+  }
+
+  #toEdges(message: FromChild): void {
+    if (this.#edges) this.#edges.line?.send(message);
+    else this.#send(message);
   }
 
   #receive(message: ToChild<Config>): void {
@@ -166,6 +195,8 @@ export class ChildLink<Config> {
         this.#asked.get(message.id)?.(message.reports);
         this.#asked.delete(message.id);
         return;
+      case 'edges':
+        return this.#onEdges?.(message.edges);
       case 'drain':
         return this.#drain();
       case 'start':

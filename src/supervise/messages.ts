@@ -29,6 +29,8 @@ export type ToChild<Config> =
   | ({ readonly type: 'told' } & Told)
   /** To the store: what the edges that answered say. */
   | { readonly type: 'reports'; readonly id: number; readonly reports: readonly EdgeReport[] }
+  /** To the store of another server, first of all: how many edges there are. */
+  | { readonly type: 'edges'; readonly edges: number }
   | { readonly type: 'drain' };
 
 export type FromChild =

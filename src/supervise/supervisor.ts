@@ -1,6 +1,7 @@
 import { fork, type ChildProcess as NodeChild } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { limits, type Logger, type Mark, messageOf, sleep } from '../base/index.ts';
+import { type Hearer, type Line, listenForLines } from './line.ts';
 import type { EdgeReport, FromChild, Role, ToChild } from './messages.ts';
 
 const askTimeoutMs = 2_000;
@@ -40,6 +41,9 @@ type Child = {
   hasExited: Promise<unknown>;
 };
 
+/** What is told something, and what tells: a child, or the store of another server. */
+type Teller = { readonly role: Role; readonly process: Hearer };
+
 type Ask = { readonly reports: Map<number, EdgeReport>; readonly answer: () => void };
 
 /** Starts the processes of a server and keeps them running. */
@@ -50,6 +54,9 @@ export class Supervisor<Config> {
   readonly #children: Child[] = [];
   readonly #durable = new Map<number, Mark>();
   readonly #asks = new Map<number, Ask>();
+  /** The store of another server, while it has a line to this one. */
+  #farStore: (Teller & { readonly process: Line }) | undefined;
+  #door: { close(): unknown } | undefined;
   #askId = 0;
   #isDraining = false;
 
@@ -77,10 +84,28 @@ export class Supervisor<Config> {
     return supervisor;
   }
 
+  /** Serves another server's store on a socket as it would its own. @throws BAD_SETTING */
+  async listen(path: string): Promise<void> {
+    this.#door = await listenForLines(path, (line) => {
+      const store = { role: { kind: 'store' }, process: line } as const;
+      // There is one: what it had before it was started anew is as good as cut.
+      this.#farStore = store;
+      line.on('message', (message: FromChild) => this.#receive(store, message));
+      line.once('disconnect', () => {
+        if (this.#farStore === store) this.#farStore = undefined;
+      });
+      const edges = this.#children.filter(({ role }) => role.kind === 'edge').length;
+      this.#tell(store, { type: 'edges', edges });
+      this.#tellDurable(store);
+    });
+  }
+
   /** Drains: edges, then the store. What takes too long is killed; it loses nothing by that. */
   async close(): Promise<void> {
     this.#isDraining = true;
     await this.#stop(this.#children.filter(({ role }) => role.kind === 'edge'));
+    this.#door?.close();
+    this.#farStore?.process.end();
     await this.#stop(this.#children.filter(({ role }) => role.kind === 'store'));
   }
 
@@ -159,24 +184,27 @@ export class Supervisor<Config> {
 
   #becameReady(child: Child, ready: () => void): void {
     child.isReady = true;
-    if (child.role.kind === 'store') {
-      for (const [shard, mark] of this.#durable) {
-        this.#tell(child, { type: 'durable', shard, mark });
-      }
-    }
+    if (child.role.kind === 'store') this.#tellDurable(child);
     ready();
   }
 
-  #receive(child: Child, message: FromChild): void {
+  #tellDurable(store: Teller): void {
+    for (const [shard, mark] of this.#durable) this.#tell(store, { type: 'durable', shard, mark });
+  }
+
+  get #store(): Teller | undefined {
+    return (
+      this.#farStore ?? this.#children.find(({ role, isReady }) => role.kind === 'store' && isReady)
+    );
+  }
+
+  #receive(child: Teller, message: FromChild): void {
     if (message.type === 'durable' && child.role.kind === 'edge') {
       const { shard } = child.role;
       const { mark } = message;
       this.#durable.set(shard, mark);
-      for (const other of this.#children) {
-        if (other.role.kind === 'store' && other.isReady) {
-          this.#tell(other, { type: 'durable', shard, mark });
-        }
-      }
+      const store = this.#store;
+      if (store) this.#tell(store, { type: 'durable', shard, mark });
     } else if (message.type === 'report') {
       const ask = this.#asks.get(message.id);
       const { shard, mark } = message.report;
@@ -185,7 +213,7 @@ export class Supervisor<Config> {
       ask?.reports.set(shard, message.report);
       ask?.answer();
     } else if (message.type === 'question') {
-      const store = this.#children.find(({ role, isReady }) => role.kind === 'store' && isReady);
+      const store = this.#store;
       if (store) this.#tell(store, message);
       else this.#tell(child, { ...message, type: 'told', value: undefined });
     } else if (message.type === 'told') {
@@ -217,7 +245,7 @@ export class Supervisor<Config> {
     return [...reports.values()].sort((a, b) => a.shard - b.shard);
   }
 
-  #tell(child: Child, message: ToChild<Config>): void {
+  #tell(child: Teller, message: ToChild<Config>): void {
     if (child.process.connected) child.process.send(message, () => undefined);
   }
 }

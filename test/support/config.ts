@@ -7,6 +7,7 @@ export function configOf(data: string, edges = 1): ChildConfig {
     host: '',
     port: undefined,
     adminPort: undefined,
+    role: 'all',
     edges,
     instance: 'test',
     hotLane: process.env.HOT_LANE === 'off' ? 'off' : 'on',
