@@ -181,7 +181,7 @@ export class TestServer implements AsyncDisposable {
 function spawnServer(data: string, args: readonly string[], wrapper: readonly string[]) {
   const given = process.env.HOT_LANE;
   const lane = given === undefined ? [] : ['--hot-lane', given];
-  // One edge, unless a test says otherwise: on a machine with more cores there would be more shards.
+  // One edge, unless a test says otherwise: by itself there is one for each core but one.
   const own = ['--port', '0', '--admin-port', '0', '--edges', '1', ...lane];
   const serve = ['serve', '--data', data, ...own, ...args];
   const [command = '', ...rest] = [...wrapper, process.execPath, program, ...serve];
