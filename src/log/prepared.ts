@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { type Disk, type DurableFile, isNoRoom } from '../base/index.ts';
 
 const preparedName = 'next';
-const pieceBytes = 1024 * 1024;
+/** Written at once: a group that is written meanwhile waits for no more than this. */
+const pieceBytes = 128 * 1024;
 
 /**
  * A file of zeros that becomes a shard's next segment. A synced write into what is there already
