@@ -181,7 +181,7 @@ export class Edge {
     // While it waited for its turn, the rest of it turned out to be no request.
     if (response.writableEnded) return;
     const rest = () => this.#connections.rest(request.socket);
-    void this.#serve(request, rest, (answer) => {
+    void this.#serve(request, response, rest, (answer) => {
       if (this.#isDraining) response.shouldKeepAlive = false;
       // A page does not read what is sent to it.
       send(response, answer, !request.complete || request.readableLength > 0);
@@ -265,17 +265,20 @@ export class Edge {
     this.#connections.begin(socket, () => {
       // Its window is one: a stream sends no more before it has been read.
       const rest = () => undefined;
-      void this.#serve(request, rest, (answer) => sendHttp2(response, answer));
+      void this.#serve(request, response, rest, (answer) => sendHttp2(response, answer));
     });
   }
 
   async #serve(
     request: Incoming,
+    response: ServerResponse | Http2ServerResponse,
     rest: () => void,
     answer: (answer: NonNullable<Received['answer']>) => void,
   ): Promise<void> {
     const startedAt = performance.now();
     const received = await this.#receiver.receive(request, rest).catch(unexpected);
+    // Meanwhile the rest of it turned out to be no request, and it has its answer.
+    if (response.writableEnded) return;
     if (!received.answer) return this.#metrics.count(received.label, 499);
     answer(received.answer);
     this.#metrics.count(received.label, received.answer.status);

@@ -44,3 +44,7 @@ test('what was answered with 200 is stored, and nothing else', async () => {
   const byName = expected.toSorted((a, b) => (a.table < b.table ? -1 : 1));
   expect(await server.query(sql)).toEqual(byName);
 });
+
+test('no process has ended', () => {
+  expect(server.stderr()).not.toContain('a process ended');
+});
