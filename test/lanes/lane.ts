@@ -2,7 +2,7 @@ import { subscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type Duplex, duplexPair } from 'node:stream';
-import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate } from 'node:timers/promises';
 import type { ChildConfig } from '../../src/app.ts';
 import { fingerprintOf } from '../../src/event/index.ts';
 import { LogReader } from '../../src/log/index.ts';
@@ -96,9 +96,9 @@ export class Lane implements AsyncDisposable {
       for (let turn = 0; turn < sent.turns; turn += 1) await setImmediate();
     }
     ours.end();
-    const late = new AbortController();
-    await Promise.race([end.promise, sleep(hangMs, undefined, late).catch(() => undefined)]);
-    late.abort();
+    const late = setTimeout(end.resolve, hangMs);
+    await end.promise;
+    clearTimeout(late);
     ours.destroy();
     its.destroy();
     const records = await this.#records();
