@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type Duplex, duplexPair } from 'node:stream';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { limits } from '../src/base/index.ts';
 import { eventually } from './support/eventually.ts';
@@ -135,6 +136,23 @@ describe.each(['on', 'off'] as const)('with the hot lane %s', (hotLane) => {
     const answer = await amid.response();
     expect(answer?.head).toMatch(/^HTTP\/1\.1 200 [^]*^Connection: close\r$/m);
     expect(await stopped).toBe(0);
+  });
+
+  test('over TLS it is the same', async () => {
+    const args = ['--hot-lane', hotLane, '--tls-port', '0', '--tls-self-signed'];
+    await using server = await TestServer.start(directory.path, args);
+    const { port } = new URL(server.tls ?? '');
+    const socket = connectTls({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false });
+    let text = '';
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
+    await once(socket, 'secureConnect');
+    const whole = Buffer.concat([event, event, short, byNode, event, byNode, event]);
+    for (const at of [0, 700]) socket.write(whole.subarray(at, at + 700));
+    // The last one breaks off.
+    socket.end(event.subarray(0, -1));
+    await once(socket, 'close');
+    const statuses = [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status);
+    expect(statuses.join()).toBe('200,200,400,200,200,200,200,400');
   });
 
   test('of those that go away amid a request nothing is held', async () => {

@@ -246,7 +246,11 @@ export class Edge {
 
   /** A connection after its handshake: the client has chosen the protocol. */
   #accept(socket: TLSSocket): void {
-    if (socket.alpnProtocol !== 'h2') return void this.#http1.emit('connection', socket);
+    if (socket.alpnProtocol !== 'h2') {
+      // As the plain door does: who has said all gets the answer.
+      socket.allowHalfOpen = true;
+      return void this.#http1.emit('connection', socket);
+    }
     // A session that was told to end waits for its streams, which have no more to come from.
     this.#http2.once('session', (session) => {
       this.#connections.add(socket);
