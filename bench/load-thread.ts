@@ -21,8 +21,12 @@ export class LoadThread {
   static async start(server: TestServer, options: Options): Promise<LoadThread> {
     const { hostname: host, port } = new URL(server.ingest);
     const key = await createKey(server.data, 'bench');
-    const form = { eventsPerRequest: 1, tables: ['events'], ...options };
-    const workerData: Target = { host, port: Number(port), key, ...form };
+    return LoadThread.open({ host, port: Number(port), key, ...options });
+  }
+
+  /** For any server that takes such requests. */
+  static async open(target: Options & Pick<Target, 'host' | 'port' | 'key'>): Promise<LoadThread> {
+    const workerData: Target = { eventsPerRequest: 1, tables: ['events'], ...target };
     const worker = new Worker(new URL('load.ts', import.meta.url), { workerData });
     // Its first message: all connections are open.
     await once(worker, 'message');

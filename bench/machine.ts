@@ -49,34 +49,31 @@ export async function onCores<T>(
   count: number,
   work: () => Promise<T>,
 ): Promise<readonly [T, boolean]> {
-  const before = await affinity();
-  const isPinned = before !== undefined && (await setAffinity(firstOf(before, count)));
+  const before = await cores();
+  const isPinned = await pin(before.slice(0, count));
   try {
     return [await work(), isPinned];
   } finally {
-    if (isPinned) await setAffinity(before);
+    if (isPinned) await pin(before);
   }
 }
 
-/** The processors that this process may use: `0-3,8`. */
-async function affinity(): Promise<string | undefined> {
+/** The processors that this process may use; none where that is not known. */
+export async function cores(): Promise<readonly number[]> {
   const asked = promisify(execFile)('taskset', ['-c', '-p', String(process.pid)]);
   const said = await asked.catch(() => undefined);
-  return said && /: ([\d,-]+)\s*$/.exec(said.stdout)?.[1];
+  const list = said && /: ([\d,-]+)\s*$/.exec(said.stdout)?.[1];
+  return (list?.split(',') ?? []).flatMap((range) => {
+    const [from = 0, to = from] = range.split('-').map(Number);
+    return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+  });
 }
 
-async function setAffinity(list: string): Promise<boolean> {
-  const args = ['-a', '-c', '-p', list, String(process.pid)];
+/** Keeps this process, with what it starts from now on, on these processors. */
+export async function pin(to: readonly number[]): Promise<boolean> {
+  const args = ['-a', '-c', '-p', to.join(','), String(process.pid)];
   return promisify(execFile)('taskset', args).then(
     () => true,
     () => false,
   );
-}
-
-function firstOf(list: string, count: number): string {
-  const all = list.split(',').flatMap((range) => {
-    const [from = 0, to = from] = range.split('-').map(Number);
-    return Array.from({ length: to - from + 1 }, (_, index) => from + index);
-  });
-  return all.slice(0, count).join(',');
 }

@@ -81,7 +81,7 @@ function eventText(index: number): string {
   return bytes.toString();
 }
 
-function openLog(data: string) {
+export function openLog(data: string) {
   const seams = { disk: nodeDisk, clock: systemClock, ids: randomIds };
   const tools = { logger: createLogger('error', 'bench'), metrics: new Metrics('bench') };
   const onFatal = (error: unknown) => {

@@ -1,5 +1,8 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 
+/** Of Linux: what /proc counts in. */
+const ticksPerSecond = 100;
+
 export type ServerProcess = {
   readonly name: string;
   readonly pid: number;
@@ -42,4 +45,51 @@ export async function forgetPeak(pid: number): Promise<void> {
 export async function residentBytes(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
   return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]) * 1024;
+}
+
+/** What a process and those below it have had of the processors, from Linux's /proc. */
+export async function cpuMsOf(root: number): Promise<number> {
+  const names = await readdir('/proc').catch(() => []);
+  const pids = names.map(Number).filter((pid) => pid >= root);
+  let total = 0;
+  const below = new Set<number>();
+  for (const pid of pids.sort((a, b) => a - b)) {
+    const { parent, ms } = statOf(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ''));
+    if (pid !== root && !below.has(parent)) continue;
+    below.add(pid);
+    total += ms;
+  }
+  return total;
+}
+
+/** What programs, all together, have had of some processors. */
+export async function cpuMsOfCores(cores: readonly number[]): Promise<number> {
+  const stat = await readFile('/proc/stat', 'utf8').catch(() => '');
+  let ticks = 0;
+  for (const core of cores) {
+    const fields = new RegExp(`^cpu${core} (.*)$`, 'm').exec(stat)?.[1]?.split(' ').map(Number);
+    const [user = NaN, nice = NaN, system = NaN] = fields ?? [];
+    ticks += user + nice + system;
+  }
+  return (ticks / ticksPerSecond) * 1_000;
+}
+
+/** What the first thread of a process, and all others, have had of the processors. */
+export async function threadsMsOf(
+  pid: number,
+): Promise<{ readonly main: number; readonly others: number }> {
+  const read = (path: string) => readFile(path, 'utf8').catch(() => '');
+  const main = statOf(await read(`/proc/${pid}/task/${pid}/stat`)).ms;
+  const all = statOf(await read(`/proc/${pid}/stat`)).ms;
+  return { main, others: all - main };
+}
+
+/** Behind its name, which may hold anything. */
+function statOf(stat: string): { readonly parent: number; readonly ms: number } {
+  const fields = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .map(Number);
+  const ticks = (fields[11] ?? 0) + (fields[12] ?? 0);
+  return { parent: fields[1] ?? 0, ms: (ticks / ticksPerSecond) * 1_000 };
 }

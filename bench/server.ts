@@ -13,21 +13,39 @@ export async function freshDirectory(prefix: string, asked: string | undefined):
 }
 
 /** Runs a real server for as long as it is used; Ctrl-C stops the server too. */
-export async function withServer<T>(
+export function withServer<T>(
   data: string,
   args: readonly string[],
   use: (server: TestServer) => Promise<T>,
 ): Promise<T> {
+  return whileUsed(
+    () => TestServer.start(data, args),
+    use,
+    (server) => server.stop(),
+  );
+}
+
+export class Interrupted extends Error {}
+
+/** Starts something, uses it and stops it, also at Ctrl-C. @throws Interrupted */
+export async function whileUsed<S, T>(
+  start: () => Promise<S>,
+  use: (started: S) => Promise<T>,
+  stop: (started: S) => Promise<unknown>,
+): Promise<T> {
   const interrupted = Promise.withResolvers<never>();
   interrupted.promise.catch(() => undefined);
-  const onSignal = () => interrupted.reject(new Error('interrupted'));
+  const onSignal = () => interrupted.reject(new Interrupted('interrupted'));
   // Not once: the same signal can come twice, to the process and to its group.
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  const server = await TestServer.start(data, args);
   try {
-    return await Promise.race([use(server), interrupted.promise]);
+    const started = await start();
+    try {
+      return await Promise.race([use(started), interrupted.promise]);
+    } finally {
+      await stop(started);
+    }
   } finally {
-    await server.stop();
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
 }
