@@ -1,11 +1,13 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { table } from '../src/cli/render.ts';
-import { findGenerator } from './compare/generator.ts';
+import { type Door, findGenerator } from './compare/generator.ts';
+import { tableNames } from './compare/growth.ts';
 import { startMillrace } from './compare/millrace.ts';
 import { mdTable, writePage } from './compare/report.ts';
 import { oneEach } from './compare/run.ts';
+import { LoadThread } from './load-thread.ts';
 import { cores, pin } from './machine.ts';
 import { threadsMsOf } from './processes.ts';
 import { flameGraph } from './profile/flame.ts';
@@ -30,12 +32,15 @@ store as it loads them. Prints where the time goes.
 
   --seconds N   length of the load (default: 10)
   --top N       places to show (default: 15)
+  --tables N    send to so many tables in turn (default: 1)
+  --svg DIR     write flame graphs into this folder
   --write DIR   write the tables into DIR/performance.md, and flame graphs beside it
   --json        print JSON
 
 Examples:
   npm run bench:profile
-  npm run bench:profile -- --seconds 20 --write docs`;
+  npm run bench:profile -- --seconds 20 --write docs
+  npm run bench:profile -- --tables 1000 --svg /tmp`;
 
 const warmUpSeconds = 3;
 
@@ -61,20 +66,26 @@ type Seen = Window & {
 async function main(): Promise<void> {
   const text = { type: 'string' } as const;
   const flag = { type: 'boolean', default: false } as const;
+  const numbers = { seconds: text, top: text, tables: text };
   const { values } = parseArgs({
-    options: { seconds: text, top: text, write: text, json: flag, help: flag },
+    options: { ...numbers, svg: text, write: text, json: flag, help: flag },
   });
   if (values.help) return console.log(help);
   const seconds = Number(values.seconds ?? 10);
   const top = Number(values.top ?? 15);
-  if (!(seconds > 0) || !(top > 0)) throw new Error('--seconds and --top take a number above 0');
+  const tables = Number(values.tables ?? 1);
+  if (!(seconds > 0 && top > 0 && tables > 0)) throw new Error('a number must be above 0');
+  if (tables > 1 && values.write !== undefined) throw new Error('the page is of one table: --svg');
   const folder = await freshDirectory('millrace-profile-', undefined);
   try {
-    const found = await profile(folder, seconds);
+    const found = await profile(folder, seconds, tables);
     if (values.json)
       console.log(JSON.stringify(found.map((one) => ({ ...one, flame: undefined }))));
     else
       for (const one of found) console.log(`\n${titleOf(one)}\n\n${table(head, rows(one, top))}`);
+    for (const { name, flame } of values.svg === undefined ? [] : found) {
+      await writeFile(join(values.svg ?? '', `${name}.svg`), flame);
+    }
     if (values.write !== undefined) {
       const parts = found.map((one) => {
         const picture = `![Flame graph of the ${one.name}](performance/${one.name}.svg)`;
@@ -88,7 +99,11 @@ async function main(): Promise<void> {
   }
 }
 
-async function profile(folder: string, seconds: number): Promise<readonly Profiled[]> {
+async function profile(
+  folder: string,
+  seconds: number,
+  tables: number,
+): Promise<readonly Profiled[]> {
   const all = await cores();
   const [server, own] = [all[0], all.at(-1)];
   if (server === undefined || own === undefined || server === own || !(await pin([own]))) {
@@ -98,21 +113,48 @@ async function profile(folder: string, seconds: number): Promise<readonly Profil
   const data = join(folder, 'data');
   await mkdir(data);
   const generator = await findGenerator(folder);
+  const names = tables === 1 ? ['events'] : tableNames(tables);
+  // `wrk` sends to one table.
+  const send = async (door: Door, so: number): Promise<number> => {
+    if (tables === 1) return (await generator.closedLoop(door, oneEach, so)).acknowledged;
+    const load = await LoadThread.open({
+      ...door,
+      connections: oneEach.connections,
+      tables: names,
+    });
+    const { sent } = await load.run({ seconds: so });
+    await load.close();
+    return sent;
+  };
+  // Making the tables is no part of it.
+  const made = await whileUsed(
+    () => startMillrace(data, [server], 'all'),
+    async ({ door, stored }) => {
+      await send(door, warmUpSeconds);
+      return stored(names);
+    },
+    ({ stop }) => stop(),
+  );
   // For each process of the server; written as it ends.
   process.env['NODE_OPTIONS'] = `--cpu-prof --cpu-prof-dir=${profiles}`;
   const [edge, store] = await whileUsed(
     () => startMillrace(data, [server], 'edge'),
-    async ({ door, edgePids, startStore, stored }) => {
-      const send = (so: number) => generator.closedLoop(door, oneEach, so);
+    async ({ door, edgePids, startStore, loaded, stored }) => {
       progress('warm-up');
-      const warm = await send(warmUpSeconds);
+      const warm = await send(door, warmUpSeconds);
       progress('load of the edge');
-      const ofEdge = await watch(edgePids[0] ?? 0, async () => (await send(seconds)).acknowledged);
+      let taken = 0;
+      const ofEdge = await watch(edgePids[0] ?? 0, async () => {
+        taken = await send(door, seconds);
+      });
       progress('load of the store');
-      const storePid = await startStore();
-      const ofStore = await watch(storePid, async () => (await stored()) ?? 0);
-      if (ofStore.events < warm.acknowledged + ofEdge.events) throw new Error('events are missing');
-      return [ofEdge, ofStore] as const;
+      const ofStore = await watch(await startStore(), loaded);
+      const loadedEvents = (await stored(names)) - made;
+      if (loadedEvents < warm + taken) throw new Error('events are missing');
+      return [
+        { ...ofEdge, events: taken },
+        { ...ofStore, events: loadedEvents },
+      ] as const;
     },
     ({ stop }) => stop(),
   );
@@ -120,15 +162,15 @@ async function profile(folder: string, seconds: number): Promise<readonly Profil
   return [await profiled('edge', profiles, edge), await profiled('store', profiles, store)];
 }
 
-/** What a process does meanwhile. @param work says how many events there were */
-async function watch(pid: number, work: () => Promise<number>): Promise<Seen> {
+/** What a process does meanwhile. */
+async function watch(pid: number, work: () => Promise<unknown>): Promise<Omit<Seen, 'events'>> {
   const before = await threadsMsOf(pid);
   const fromMicros = nowMicros();
-  const events = await work();
+  await work();
   const toMicros = nowMicros();
   const after = await threadsMsOf(pid);
   const mainMs = after.main - before.main;
-  return { pid, events, fromMicros, toMicros, mainMs, othersMs: after.others - before.others };
+  return { pid, fromMicros, toMicros, mainMs, othersMs: after.others - before.others };
 }
 
 /** Of the clock that V8's profiles have. */

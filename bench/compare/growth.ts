@@ -50,9 +50,7 @@ export async function tables(run: Run): Promise<Findings> {
     counts,
     (count) => `${count} table(s)`,
     (count) => {
-      const names = Array.from({ length: count }, (_, index) => {
-        return `t${String(index).padStart(6, '0')}`;
-      });
+      const names = tableNames(count);
       const contender = {
         start: (data: string, cores: readonly number[]) => startMillrace(data, cores, 'all'),
       };
@@ -87,6 +85,11 @@ export async function rows(run: Run): Promise<Findings> {
       ),
   );
   return { rows: growth(counts, costs, 'rows') };
+}
+
+/** Names of one length. */
+export function tableNames(count: number): readonly string[] {
+  return Array.from({ length: count }, (_, index) => `t${String(index).padStart(6, '0')}`);
 }
 
 function growth(

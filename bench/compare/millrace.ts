@@ -9,9 +9,12 @@ import { pinned } from './programs.ts';
 /** What runs: edges that only keep events, or the whole server. */
 export type Role = 'edge' | 'all';
 
-export type Started = Running & {
+export type Started = Omit<Running, 'stored'> & {
   readonly server: TestServer;
   readonly edgePids: readonly number[];
+  /** Waits until all is loaded. */
+  readonly loaded: () => Promise<TestServer>;
+  readonly stored: (tables?: readonly string[]) => Promise<number>;
   /** Starts the store that an edge alone does without. @returns its process */
   readonly startStore: () => Promise<number>;
 };
@@ -49,17 +52,23 @@ export async function startMillrace(
     store ??= await serve('store');
     return { store, pid: (await pidsOf(store)).at(-1) ?? 0 };
   };
+  const loaded = async () => {
+    const { store: loading } = await startStore();
+    await allLoaded(loading);
+    return loading;
+  };
   return {
     door: { host, port: Number(port), key },
     pid: server.process.pid ?? 0,
     server,
     edgePids,
     startStore: async () => (await startStore()).pid,
-    stored: async () => {
-      const { store: loading } = await startStore();
-      await allLoaded(loading);
-      const [found] = await loading.query<{ n: number }>('SELECT count(*) AS n FROM bench.events');
-      return found?.n ?? 0;
+    loaded,
+    stored: async (tables = ['events']) => {
+      const loading = await loaded();
+      const counts = tables.map((name) => `SELECT count(*)::INTEGER AS n FROM bench.${name}`);
+      const found = await loading.query<{ n: number }>(counts.join(' UNION ALL '));
+      return found.reduce((sum, { n }) => sum + n, 0);
     },
     stop: async () => {
       await server.stop();
