@@ -3,9 +3,7 @@ import { limits, type Mark, Metrics } from './base/index.ts';
 import { type Config, type RoomsConfig, version } from './config.ts';
 import { Edge } from './edge/index.ts';
 import { KeyRing } from './keys/index.ts';
-import { Loader } from './loader/index.ts';
 import { LogReader, openShard, shardDirectory, shardsIn } from './log/index.ts';
-import { Queries } from './query/index.ts';
 import type { ChildLink } from './supervise/index.ts';
 import { type Tools, toolsOf } from './tools.ts';
 
@@ -57,6 +55,11 @@ export async function openEdge(
  * by itself does not know which shards have edges now: see `farEdges`.
  */
 export async function openRooms(config: RoomsConfig, tools: Tools = toolsOf(config, 'command')) {
+  // They are large, and edges live without them.
+  const [{ Loader }, { Queries }] = await Promise.all([
+    import('./loader/index.ts'),
+    import('./query/index.ts'),
+  ]);
   const { dataDirectory, disk, logger } = tools;
   const store = await tools.openStore(dataDirectory, config);
   const readers = new Map<number, LogReader>();

@@ -1,4 +1,3 @@
-import { Admin } from './admin/index.ts';
 import { type ChildConfig, openEdge, openRooms, type Rooms } from './app.ts';
 import { version } from './config.ts';
 import { type Edges, farEdges, ownEdges } from './edges.ts';
@@ -69,6 +68,7 @@ async function openAdmin(
 ) {
   const { adminPort: port } = config;
   if (port === undefined) return undefined;
+  const { Admin } = await import('./admin/index.ts');
   const parts = { ...tools, ...config, ...rooms, port, version: version() };
   return Admin.open({ ...parts, askEdges, edges, marks });
 }

@@ -3,7 +3,7 @@ import { createLogger, type Disk, messageOf, Metrics, nodeDisk } from './base/in
 import { randomIds, systemClock } from './base/index.ts';
 import type { RoomsConfig } from './config.ts';
 import { standBack } from './supervise/index.ts';
-import { openStore, type Store } from './store/index.ts';
+import type { Store } from './store/index.ts';
 
 /** What the rooms of one process share; what is a seam of it can be another's. */
 export type Tools = Omit<ReturnType<typeof toolsOf>, 'disk' | 'openStore'> & {
@@ -26,7 +26,10 @@ export function toolsOf(config: RoomsConfig, process: string) {
     ids: randomIds,
     logger,
     metrics: new Metrics(process),
-    openStore,
+    openStore: async (directory: string, settings: RoomsConfig): Promise<Store> => {
+      const { openStore } = await import('./store/index.ts');
+      return openStore(directory, settings);
+    },
     /** Queries and loading may take all that edges leave, and no more. */
     standBack,
     /** Ends the process: its supervisor starts it anew, and recovery tells what is on disk. */
