@@ -119,18 +119,6 @@ export class Lane implements AsyncDisposable {
     return false;
   }
 
-  /** What it has counted; but for senders that went away, of whom it may not hear. */
-  async counts(): Promise<readonly string[]> {
-    const names = ['http_requests', 'events_received', 'events_durable', 'events_refused'];
-    const all: string[] = [];
-    for (const name of names) {
-      for (const { labels, value } of await this.#edge.series(`${name}_total`)) {
-        if (labels.code !== '499') all.push(`${name} ${JSON.stringify(labels)}: ${value}`);
-      }
-    }
-    return all.sort();
-  }
-
   /** A connection to it, and its own end of that. */
   #pair(): readonly [Duplex, Duplex] {
     const [ours, its] = duplexPair();

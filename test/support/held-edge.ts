@@ -15,8 +15,6 @@ type Held = Partial<Pick<Tools, 'disk' | 'clock' | 'ids' | 'segmentBytes'>> & {
   readonly explain?: Link['explain'];
 };
 
-type Series = { readonly value: number; readonly labels: Readonly<Record<string, string>> };
-
 /** An edge in this process, over a disk and before a store that a test holds up. */
 export class HeldEdge implements AsyncDisposable {
   readonly #rooms: Awaited<ReturnType<typeof openEdge>>;
@@ -57,13 +55,8 @@ export class HeldEdge implements AsyncDisposable {
 
   /** @param name without `millrace_`. */
   async metric(name: string): Promise<number> {
-    return (await this.series(name))[0]?.value ?? 0;
-  }
-
-  /** All values of a metric, with their labels. */
-  async series(name: string): Promise<readonly Series[]> {
-    const all = (await this.#metrics.snapshot()) as { name: string; values: readonly Series[] }[];
-    return all.find((one) => one.name === `millrace_${name}`)?.values ?? [];
+    const all = (await this.#metrics.snapshot()) as { name: string; values: { value: number }[] }[];
+    return all.find((one) => one.name === `millrace_${name}`)?.values[0]?.value ?? 0;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
