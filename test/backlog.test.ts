@@ -81,7 +81,13 @@ function isSegment(name: string): boolean {
 /** A disk on which nothing lies but the log. */
 async function roomOf(directory: string): ReturnType<Disk['room']> {
   const names = (await readdir(directory)).filter(isSegment);
-  const sizes = await Promise.all(names.map((name) => stat(join(directory, name))));
-  const used = sizes.reduce((sum, { size }) => sum + size, 0);
+  // One may be gone meanwhile.
+  const sizeOf = (name: string) =>
+    stat(join(directory, name)).then(
+      ({ size }) => size,
+      () => 0,
+    );
+  const sizes = await Promise.all(names.map(sizeOf));
+  const used = sizes.reduce((sum, size) => sum + size, 0);
   return { freeBytes: Math.max(0, logRoomBytes - used), diskBytes: logRoomBytes };
 }
