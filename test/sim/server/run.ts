@@ -19,7 +19,7 @@ Examples:
   npm run sim -- --runs 1 --seed 4711`;
 
 /** Runs of one process: what its dead servers leave behind goes with it. */
-const chunkRuns = 200;
+const chunkRuns = 500;
 const shownFailuresMax = 3;
 
 async function main(): Promise<void> {
