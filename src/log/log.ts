@@ -46,6 +46,8 @@ export class Log {
   readonly #probe: DurableFile;
   readonly #prepared: Prepared;
   #segment: Segment;
+  /** Nothing more is written to it: its successor was begun, and maybe its name is there. */
+  #isSealed = false;
   /** When its first record came. */
   #heldSinceMs: number | undefined;
   readonly #begin: number;
@@ -291,7 +293,7 @@ export class Log {
   /** Whether the next segment is to begin: as soon as one is prepared, if this one is not. */
   #isFull(): boolean {
     const { header, isPrepared } = this.#segment;
-    if (!isPrepared && this.#prepared.isReady) return true;
+    if (this.#isSealed || (!isPrepared && this.#prepared.isReady)) return true;
     return this.#durableOffset - header.base >= this.#segmentBytes;
   }
 
@@ -323,6 +325,7 @@ export class Log {
   async #beginSegment(): Promise<boolean> {
     const sealed = this.#segment.file;
     const end = this.#durableOffset;
+    this.#isSealed = true;
     try {
       // Before the next one is there: from then on this one does not change.
       await this.#cutToLength();
@@ -332,6 +335,7 @@ export class Log {
       this.#hasRoom = false;
       return false;
     }
+    this.#isSealed = false;
     this.#durableOffset += headerBytes;
     this.#heldSinceMs = undefined;
     await sealed.close();

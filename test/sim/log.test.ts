@@ -414,6 +414,26 @@ describe('the log over a faulty disk', () => {
     world.check();
   });
 
+  test('nothing is written behind a segment that could not be taken back', async () => {
+    const world = new World(1, false);
+    await world.open();
+    world.append(400);
+    const next = `${directory}/next`;
+    await vi.waitFor(() => expect(world.disk.peek(next).length).toBe(segmentBytes));
+    await sleep(10);
+    const noRoom = Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+    vi.spyOn(world.disk, 'syncDirectory').mockRejectedValueOnce(noRoom);
+    vi.spyOn(world.disk, 'remove').mockRejectedValueOnce(noRoom);
+    world.append(10);
+    await world.settle();
+    expect(world.seen.refused).toBe(1);
+    world.append(20);
+    await world.loadAll();
+    world.append(30);
+    await world.loadAll();
+    world.check();
+  });
+
   test.each(keptRuns)('$why', async ({ seed, actions }) => {
     await run(seed, actions as readonly Action[]);
   });
