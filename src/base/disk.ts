@@ -172,8 +172,10 @@ export async function readWhole(disk: Disk, path: string): Promise<Buffer> {
   try {
     const bytes = Buffer.alloc(await file.size());
     const count = await file.read(bytes, 0);
-    if (count !== bytes.length) throw new Error(`short read of ${path}`);
-    return bytes;
+    // A segment may be cut to its length meanwhile.
+    const isWhole = count === bytes.length || count === (await file.size());
+    if (!isWhole) throw new Error(`short read of ${path}`);
+    return bytes.subarray(0, count);
   } finally {
     await file.close();
   }

@@ -51,7 +51,7 @@ export class LogInspector {
     const bytes = limit === undefined ? file : file.subarray(0, Math.max(0, limit - base));
     const head = file.subarray(0, headerBytes);
     const shared = { base, fileBytes: file.length, isSealed: next !== undefined };
-    const header = decodeHeader(head, base) ?? headerFrom(withoutZeros(file), base, base);
+    const header = decodeHeader(head, base) ?? headerFrom(file, base, base);
     if (!header) {
       // As at a start: what is no longer than a header was being created.
       const isNone = limit === undefined && file.length <= headerBytes;

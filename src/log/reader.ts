@@ -1,6 +1,6 @@
 import { assert, type Disk, fault, isMissing, limits, type ReadableFile } from '../base/index.ts';
 import { decodeHeader, type Gap, headerBytes, noRecords, type Records, scan } from './format.ts';
-import { type SegmentHeader, withoutZeros } from './format.ts';
+import type { SegmentHeader } from './format.ts';
 import { headerFrom } from './salvage.ts';
 import { listSegments, segmentPath } from './segments.ts';
 
@@ -221,7 +221,7 @@ export class LogReader {
     let header = await readHeader(file, base);
     if (!header) {
       this.#damaged.add(base);
-      header = headerFrom(withoutZeros(await wholeOf(file)), base, base);
+      header = headerFrom(await wholeOf(file), base, base);
     }
     this.#open = { base, header, file };
     return this.#open;

@@ -39,7 +39,7 @@ export async function recoverShard(disk: Disk, directory: string): Promise<Recov
     const previousEnd = isFirst ? last : before.previousEnd;
     return { ...before, base: Math.max(last, before.base), previousEnd };
   }
-  const frames = header ?? headerFrom(withoutZeros(bytes), last, last);
+  const frames = header ?? headerFrom(bytes, last, last);
   const found = frames && scan(frames, bytes.subarray(headerBytes), last + headerBytes, true);
   const previousEnd = found ? found.next : end;
   // What a killed process left in the page cache is synced before anybody relies on it; so is the

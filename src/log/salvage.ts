@@ -1,6 +1,6 @@
 import { assert, type Disk, limits, readWhole } from '../base/index.ts';
 import { decodeHeader, encodeHeader, frameOverheadBytes, headerBytes } from './format.ts';
-import { type Records, scan, type SegmentHeader } from './format.ts';
+import { type Records, scan, type SegmentHeader, withoutZeros } from './format.ts';
 import { segmentPath } from './segments.ts';
 
 /*
@@ -11,10 +11,11 @@ import { segmentPath } from './segments.ts';
 
 /** The header by which most of a segment is frames; undefined if there is none. */
 export function headerFrom(
-  bytes: Buffer,
+  file: Buffer,
   base: number,
   previousEnd: number,
 ): SegmentHeader | undefined {
+  const bytes = withoutZeros(file);
   for (let at = headerBytes; at + frameOverheadBytes < bytes.length; at += 1) {
     const next = frameAfter(bytes, at);
     if (next === undefined || frameAfter(bytes, next) === undefined) continue;

@@ -1,5 +1,5 @@
-import { beforeEach, describe, expect, test } from 'vitest';
-import { Log, LogReader, type ReadBatch } from '../../src/log/index.ts';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { Log, LogInspector, LogReader, mendHeader, type ReadBatch } from '../../src/log/index.ts';
 import { seeded, SimDisk } from './disk.ts';
 
 const directory = '/log/0';
@@ -101,6 +101,37 @@ describe('damage on the medium', () => {
       made.disk.poke(path, whole);
     }
     expect(read).toBeGreaterThan(5);
+  });
+
+  test('a lost header is told by frames with zeros behind them, and written anew', async () => {
+    const path = made.disk.paths().find((name) => name.endsWith('.seg')) ?? '';
+    const base = Number(path.slice(-24, -4));
+    const whole = made.disk.peek(path);
+    const prepared = Buffer.concat([whole, Buffer.alloc(2 * whole.length)]);
+    made.disk.poke(path, Buffer.from(prepared).fill(0, 0, headerBytes));
+    expect(await mendHeader(made.disk, directory, base, base)).toBe(true);
+    expect(made.disk.peek(path).equals(prepared)).toBe(true);
+  });
+
+  test('a segment that is cut to its length while it is looked at has its records', async () => {
+    const path = made.disk.paths().find((name) => name.endsWith('.seg')) ?? '';
+    const base = Number(path.slice(-24, -4));
+    const whole = made.disk.peek(path);
+    const log = await LogInspector.open(made.disk, directory);
+    const before = await log.segment(base);
+    made.disk.poke(path, Buffer.concat([whole, Buffer.alloc(100)]));
+    const open = made.disk.openRead.bind(made.disk);
+    vi.spyOn(made.disk, 'openRead').mockImplementation(async (name) => {
+      const file = await open(name);
+      if (name !== path) return file;
+      const size = async () => {
+        const bytes = await file.size();
+        made.disk.poke(path, whole);
+        return bytes;
+      };
+      return { ...file, size };
+    });
+    expect(await log.segment(base)).toEqual(before);
   });
 
   test('a segment cut anywhere costs the records behind the cut, and says so', async () => {
