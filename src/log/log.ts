@@ -160,8 +160,9 @@ export class Log {
    * still succeeds. Meant to be called every `probeEveryMs`.
    */
   async probe(): Promise<void> {
-    if (this.#state !== 'open') return;
     await this.#lookAtRoom();
+    // It may have been closed meanwhile, and its shard be another's.
+    if (this.#state !== 'open') return;
     if (this.#isOld()) await this.#sealOld();
     // The clock may have been set back.
     const ageMs = Math.abs(this.#options.clock.nowMs() - this.#lastSyncAtMs);

@@ -434,6 +434,22 @@ describe('the log over a faulty disk', () => {
     world.check();
   });
 
+  test('a look at the disk that ends after the log was closed begins no segment', async () => {
+    const world = new World(1, false);
+    await world.open();
+    world.append(10);
+    await world.settle();
+    const { promise, resolve } = Promise.withResolvers<{ freeBytes: number; diskBytes: number }>();
+    vi.spyOn(world.disk, 'room').mockReturnValueOnce(promise);
+    world.nowMs += limits.segmentAgeMsMax;
+    const probed = world.log?.probe();
+    await world.log?.close();
+    const before = world.disk.paths();
+    resolve({ freeBytes: 1e12, diskBytes: 1e12 });
+    await probed;
+    expect(world.disk.paths()).toEqual(before);
+  });
+
   test.each(keptRuns)('$why', async ({ seed, actions }) => {
     await run(seed, actions as readonly Action[]);
   });
