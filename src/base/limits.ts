@@ -274,7 +274,7 @@ export const limits = Object.freeze({
 
   /** How long a process waits for the locks of one that is still draining. */
   lockWaitMs: 15_000,
-  /** Bytes that wait for another server's process. Beyond: its line is cut, and made anew. */
+  /** Bytes that wait for another server's process, or of one message. Beyond: the line is cut. */
   lineBytesMax: 64 * mib,
   /** Wait before a process that died is started again: doubled each time up to this. */
   restartMsMax: 10_000,

@@ -60,3 +60,9 @@ test('who does not listen is cut, and its words take no more memory', async () =
   }
   expect(said).toBeLessThan(most);
 });
+
+test('who never ends a message is cut', async () => {
+  other.on('error', () => undefined);
+  other.write('x'.repeat(limits.lineBytesMax + 1));
+  await once(line, 'disconnect');
+});

@@ -19,13 +19,17 @@ export class Line extends EventEmitter implements Hearer {
     super();
     this.#socket = socket;
     let begun: string[] = [];
+    let length = 0;
     socket.setEncoding('utf8').on('data', (text: string) => {
       const [first = '', ...others] = text.split('\n');
       begun.push(first);
+      length += first.length;
       for (const other of others) {
         this.#hear(begun.join(''));
         begun = [other];
+        length = other.length;
       }
+      if (length > limits.lineBytesMax) socket.destroy();
     });
     socket.on('error', () => socket.destroy());
     socket.once('close', () => this.emit('disconnect'));
