@@ -221,6 +221,24 @@ test('behind the last answer of an edge that closes nothing is read', async () =
   expect(await received()).toBe(1);
 });
 
+test('an edge that closes waits for none who always sends one more', async () => {
+  const held = new HeldDisk();
+  const edge = await HeldEdge.open(directory.path, { disk: held.disk, config: { hotLane: 'on' } });
+  held.hold();
+  const sender = new Sender(edge).read();
+  sender.ours.write(event);
+  const received = () => edge.metric('events_received_total');
+  await eventually('it waits', async () => (await received()) === 1);
+  const closed = edge[Symbol.asyncDispose]();
+  sender.ours.write(event);
+  await turns(20);
+  expect(await received()).toBe(1);
+  held.release();
+  await closed;
+  expect(await sender.answered(1)).toEqual([200]);
+  expect(sender.text).toMatch(/^Connection: close\r$/m);
+});
+
 /* Of Node's own lane these are Node's. */
 describe('time', () => {
   const open = () => {

@@ -106,8 +106,10 @@ export class HotLane {
     this.#isDraining = true;
     clearInterval(this.#timer);
     for (const hot of this.#all) {
-      if (hot.owed.length > 0 || hot.next !== 'read') continue;
-      if (hot.partial) this.#leaveFrom(hot, hot.partial, 0);
+      if (hot.next !== 'read') continue;
+      // Nothing more is read: who always sends one more would never be answered for the last time.
+      if (hot.owed.length > 0) hot.next = 'end';
+      else if (hot.partial) this.#leaveFrom(hot, hot.partial, 0);
       else this.#close(hot);
     }
   }
@@ -212,7 +214,7 @@ export class HotLane {
     for (const { received, isBare, startedAt } of owed) {
       if (received?.answer === undefined) break;
       count += 1;
-      const isLast = count === owed.length && this.#isDraining && hot.next === 'read';
+      const isLast = count === owed.length && this.#isDraining && hot.next !== 'leave';
       text += isBare ? bareText(received.answer) : answerText(received.answer, !isLast);
       metrics.count(received.label, received.answer.status);
       if (isBare) continue;
@@ -226,8 +228,8 @@ export class HotLane {
     if (!socket.write(text, 'latin1')) socket.pause();
     if (owed.length > 0) return;
     if (hot.next === 'leave') this.#leave(hot);
-    else if (hot.next === 'end') socket.end();
     else if (this.#isDraining) this.#close(hot);
+    else if (hot.next === 'end') socket.end();
   }
 
   /** What begins at a place is Node's, and all that follows it; once all before it is answered. */
