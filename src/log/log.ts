@@ -89,11 +89,19 @@ export class Log {
     const recovered = await recoverShard(options.disk, options.directory);
     const prepared = await Prepared.open(options.disk, options.directory);
     const segment = await createSegment(options, recovered.base, recovered.previousEnd, prepared);
-    await recovered.cut();
-    const probe = await options.disk.openDurable(join(options.directory, 'probe'));
-    const log = new Log(options, recovered, segment, probe, prepared);
-    await log.#lookAtRoom();
-    return log;
+    const files = [segment.file];
+    try {
+      await recovered.cut();
+      const probe = await options.disk.openDurable(join(options.directory, 'probe'));
+      files.push(probe);
+      const log = new Log(options, recovered, segment, probe, prepared);
+      await log.#lookAtRoom();
+      return log;
+    } catch (error) {
+      // Who lives on tries again.
+      for (const file of files) await file.close();
+      throw error;
+    }
   }
 
   /** All records before this offset are on disk. */

@@ -180,6 +180,43 @@ describe('damage on the medium', () => {
     expect(made.disk.paths().filter((name) => name.endsWith('.seg')).length).toBe(1);
   });
 
+  test('a start that fails leaves no file open', async () => {
+    const open = new Set<object>();
+    const seen = <T extends { close(): Promise<void> }>(file: T): T => {
+      const close = () => {
+        open.delete(watched);
+        return file.close();
+      };
+      const watched = { ...file, close };
+      open.add(watched);
+      return watched;
+    };
+    const { disk } = made;
+    const [create, openDurable] = [disk.create.bind(disk), disk.openDurable.bind(disk)];
+    vi.spyOn(disk, 'create').mockImplementation(async (path) => seen(await create(path)));
+    // What is not there is made by `create`.
+    vi.spyOn(disk, 'openDurable').mockImplementation(async (path) => {
+      const isThere = disk.paths().includes(path);
+      return isThere ? seen(await openDurable(path)) : openDurable(path);
+    });
+    let [failed, opened] = [0, false];
+    for (let skip = 0; !opened; skip += 1) {
+      disk.failNext('ENOSPC', skip);
+      const log = await Log.open({
+        disk,
+        clock: { nowMs: () => 0 },
+        ids: { bytes: (count) => Buffer.alloc(count, skip + 7) },
+        directory,
+        onFatal: () => undefined,
+      }).catch(() => undefined);
+      if (!log) failed += 1;
+      else opened = true;
+      await log?.close();
+      expect(open.size, `a fault at operation ${skip}`).toBe(0);
+    }
+    expect(failed).toBeGreaterThan(5);
+  });
+
   test('a failed read is no empty log: the start fails and nothing is cut', async () => {
     const before = made.disk.paths().map((path) => made.disk.peek(path).toString('hex'));
     for (let skip = 0; skip < 5; skip += 1) {
