@@ -47,10 +47,10 @@ async function runStore(
   const rooms = await openRooms(config, tools);
   const { loader, shards } = rooms;
   link.onQuestion((asked, shard) => loader.answer(asked, shard));
-  link.onDurable((shard, mark) => {
-    if (shards.includes(shard)) loader.durable(shard, mark);
-  });
   const edges = config.role === 'store' ? farEdges(link, rooms, tools) : ownEdges(link, rooms);
+  link.onDurable((shard, mark) => {
+    if (shards.includes(shard) && !edges.isOver(shard, mark)) loader.durable(shard, mark);
+  });
   const admin = await openAdmin(link, tools, rooms, edges);
   link.ready();
 

@@ -10,6 +10,8 @@ export type Edges = {
   readonly count: () => number;
   /** How far each shard is, but for those whose edges do not answer. */
   readonly marks: () => Promise<ReadonlyMap<number, Mark>>;
+  /** Whether a mark comes too late: its writer is gone, and what it left is known. */
+  readonly isOver: (shard: number, mark: Mark) => boolean;
   /** There are shards that this process did not find when it started: it must start anew. */
   readonly outgrown: Promise<void>;
   readonly forget: () => void;
@@ -19,6 +21,7 @@ export function ownEdges({ config, askEdges }: ChildLink<ChildConfig>, { orphans
   return {
     count: () => config.edges,
     marks: async () => new Map([...orphans, ...marksIn(await askEdges())]),
+    isOver: () => false,
     outgrown: new Promise(() => undefined),
     forget: () => undefined,
   };
@@ -61,6 +64,7 @@ export function farEdges(link: ChildLink<ChildConfig>, rooms: Rooms, tools: Tool
       const marks = new Map([...(await lookAtIdle()), ...reports]);
       return isOutgrown ? new Map<number, Mark>() : marks;
     },
+    isOver: (shard, mark) => idle.isOver(shard, mark),
     outgrown: outgrown.promise,
     forget: () => clearInterval(timer),
   };

@@ -29,6 +29,11 @@ export class IdleShards {
     return marks;
   }
 
+  /** Whether a mark is of a writer before the last look, when all that it left was recovered. */
+  isOver(shard: number, { begin }: Mark): boolean {
+    return begin < (this.#marks.get(shard)?.begin ?? 0);
+  }
+
   async #lookAt(
     shard: number,
     heard: (shard: number, mark: Mark) => void,
