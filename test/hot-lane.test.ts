@@ -138,6 +138,28 @@ describe.each(['on', 'off'] as const)('with the hot lane %s', (hotLane) => {
     expect(await stopped).toBe(0);
   });
 
+  test('an edge that closes answers all that it has read, and reads no more', async () => {
+    const held = new HeldDisk();
+    const edge = await open({ disk: held.disk });
+    held.hold();
+    const ours = connectTo(edge);
+    let text = '';
+    ours.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
+    ours.write(Buffer.concat([event, event, event]));
+    const received = () => edge.metric('events_received_total');
+    await eventually('they wait', async () => (await received()) === 3);
+    const closed = edge[Symbol.asyncDispose]();
+    ours.write(event);
+    await sleep(100);
+    held.release();
+    await once(ours, 'close');
+    await closed;
+    const [kept, last] = ['200 keep-alive', '200 close'];
+    const seen = text.matchAll(/HTTP.1.1 (\d+)[^]*?^Connection: (\S+)/gm);
+    expect([...seen].map(([, ...words]) => words.join(' '))).toEqual([kept, kept, last]);
+    expect(await received()).toBe(3);
+  });
+
   test('over TLS it is the same', async () => {
     const args = ['--hot-lane', hotLane, '--tls-port', '0', '--tls-self-signed'];
     await using server = await TestServer.start(directory.path, args);

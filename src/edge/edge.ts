@@ -160,6 +160,8 @@ export class Edge {
     const last = this.#last.get(socket);
     // What stands behind the last answer of a connection is maybe no request at all.
     if (last === 'end' || last?.shouldKeepAlive === false) return;
+    // Who always sends one more would never be answered for the last time.
+    if (last?.headersSent === false && this.#isDraining) return;
     this.#last.set(socket, response);
     const unfit = unfitHead(request);
     response.once('finish', () => {
@@ -182,7 +184,8 @@ export class Edge {
     if (response.writableEnded) return;
     const rest = () => this.#connections.rest(request.socket);
     void this.#serve(request, response, rest, (answer) => {
-      if (this.#isDraining) response.shouldKeepAlive = false;
+      const isLast = this.#last.get(request.socket) === response;
+      if (this.#isDraining && isLast) response.shouldKeepAlive = false;
       // A page does not read what is sent to it.
       send(response, answer, !request.complete || request.readableLength > 0);
     });
