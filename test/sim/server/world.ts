@@ -1,3 +1,6 @@
+// What a process loads when it starts must be there already: no real time passes here.
+import '../../../src/loader/index.ts';
+import '../../../src/query/index.ts';
 import { runChild } from '../../../src/child.ts';
 import type { ChildConfig } from '../../../src/app.ts';
 import { type Logger, Metrics } from '../../../src/base/index.ts';
