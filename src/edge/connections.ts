@@ -171,6 +171,7 @@ export class Connections {
 
 /** Closes a connection when its last answer is written. */
 export function closeSoon(socket: Duplex & { destroySoon?: () => void }): void {
-  if (socket.destroySoon) socket.destroySoon();
-  else socket.end();
+  if (!socket.destroySoon) return void socket.end();
+  // It waits for that already; each call would wait once more.
+  if (!socket.listeners('finish').includes(socket.destroy)) socket.destroySoon();
 }
