@@ -169,9 +169,13 @@ export class Connections {
   }
 }
 
+/** They are to close already; to say it again would add a listener each time. */
+const closing = new WeakSet<Duplex>();
+
 /** Closes a connection when its last answer is written. */
 export function closeSoon(socket: Duplex & { destroySoon?: () => void }): void {
-  if (!socket.destroySoon) return void socket.end();
-  // It waits for that already; each call would wait once more.
-  if (!socket.listeners('finish').includes(socket.destroy)) socket.destroySoon();
+  if (closing.has(socket)) return;
+  closing.add(socket);
+  if (socket.destroySoon) socket.destroySoon();
+  else socket.end();
 }

@@ -1,6 +1,3 @@
-// What a process loads when it starts must be there already: no real time passes here.
-import '../../../src/loader/index.ts';
-import '../../../src/query/index.ts';
 import { runChild } from '../../../src/child.ts';
 import type { ChildConfig } from '../../../src/app.ts';
 import { type Logger, Metrics } from '../../../src/base/index.ts';
@@ -17,6 +14,9 @@ import { SimProcess } from './processes.ts';
 import { keyOf, Senders } from './senders.ts';
 import { Medium, SimStore, type StorePlant } from './store.ts';
 import { type Owner, Time } from './time.ts';
+
+// What a process loads when it starts must be there already: no real time passes here.
+await Promise.all([import('../../../src/loader/index.ts'), import('../../../src/query/index.ts')]);
 
 /*
  * A machine with a server: its processes, disk and network, its senders and its operator, all in
