@@ -1,3 +1,0 @@
-/* The same without the hot lane. */
-process.env.HOT_LANE = 'off';
-await import('../../edge.test.ts');
