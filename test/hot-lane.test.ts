@@ -226,7 +226,8 @@ test('an edge that closes writes its answers, to those who read late too', async
   expect(sender.statuses).toHaveLength(500);
 });
 
-test('behind the last answer of an edge that closes nothing is read', async () => {
+/** An edge that closes while an event waits for its disk. */
+async function closing() {
   const held = new HeldDisk();
   const edge = await HeldEdge.open(directory.path, { disk: held.disk, config: { hotLane: 'on' } });
   held.hold();
@@ -234,7 +235,11 @@ test('behind the last answer of an edge that closes nothing is read', async () =
   sender.ours.write(event);
   const received = () => edge.metric('events_received_total');
   await eventually('it waits', async () => (await received()) === 1);
-  const closed = edge[Symbol.asyncDispose]();
+  return { held, sender, received, closed: edge[Symbol.asyncDispose]() };
+}
+
+test('behind the last answer of an edge that closes nothing is read', async () => {
+  const { held, sender, received, closed } = await closing();
   held.release();
   await closed;
   expect(await sender.answered(1)).toEqual([200]);
@@ -244,14 +249,7 @@ test('behind the last answer of an edge that closes nothing is read', async () =
 });
 
 test('an edge that closes waits for none who always sends one more', async () => {
-  const held = new HeldDisk();
-  const edge = await HeldEdge.open(directory.path, { disk: held.disk, config: { hotLane: 'on' } });
-  held.hold();
-  const sender = new Sender(edge).read();
-  sender.ours.write(event);
-  const received = () => edge.metric('events_received_total');
-  await eventually('it waits', async () => (await received()) === 1);
-  const closed = edge[Symbol.asyncDispose]();
+  const { held, sender, received, closed } = await closing();
   sender.ours.write(event);
   await turns(20);
   expect(await received()).toBe(1);

@@ -5,7 +5,15 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { assert, type Disk, fault, limits, MillraceError, type Metrics } from '../base/index.ts';
+import {
+  assert,
+  type Disk,
+  fault,
+  limits,
+  type Logger,
+  MillraceError,
+  type Metrics,
+} from '../base/index.ts';
 import { refusal, type WireSettings } from '../wire/index.ts';
 import { bareText, send, sendHttp2 } from './answer.ts';
 import { BodyBudget, type Incoming } from './body.ts';
@@ -19,6 +27,7 @@ import { TlsDoor, type TlsOptions } from './tls.ts';
 
 export type EdgeOptions = Omit<ReceiverParts, 'policy' | 'proxies' | 'settings'> & {
   readonly disk: Disk;
+  readonly logger: Logger;
   readonly dataDirectory: string;
   readonly host: string;
   /** Undefined: there is no door, nor one with TLS; connections come by `connect`. */

@@ -20,8 +20,8 @@
  * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `requestsInWorkMax`,
  * `pipelinedPerTurn`, `requestsWaitingMax`, `bodyBytesInFlightMax`, `smallBodyBytesMax`,
  * `smallBodyPiecesMax`, `largeBodyBytesInFlightMax`, `largePiecesPerTurn`, `largeBodiesInWorkMax`,
- * `hotHeadBytesMax`, `hotHeadKeptBytesMax`, `pathsKnownMax`,
- * `decodingsMax`, `decodingsWaitingMax`, `http2StreamsMax`, `http2SessionMebibytesMax`,
- * `preferWaitMax`, `preferWaitersMax`.
+ * `hotHeadBytesMax`, `hotHeadKeptBytesMax`, `pathsKnownMax`, `decodingsMax`,
+ * `decodingsWaitingMax`, `http2StreamsMax`, `http2SessionMebibytesMax`, `preferWaitMax`,
+ * `preferWaitersMax`.
  */
 export { Edge, type EdgeOptions } from './edge.ts';

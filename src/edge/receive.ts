@@ -1,6 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { type Clock, fault, type Ids, limits, type Logger } from '../base/index.ts';
-import { MillraceError } from '../base/index.ts';
+import { type Clock, fault, type Ids, limits, MillraceError } from '../base/index.ts';
 import { encodeSubmission, receiptOf, type Submission } from '../event/index.ts';
 import type { Log } from '../log/index.ts';
 import { type Answer, corsHeaders, findRoute, type Found, preflight } from '../wire/index.ts';
@@ -19,7 +18,6 @@ export type ReceiverParts = {
   readonly log: Pick<Log, 'append'>;
   readonly clock: Clock;
   readonly ids: Ids;
-  readonly logger: Logger;
   readonly policy: KeyPolicy;
   readonly proxies: TrustedProxies;
   readonly settings: WireSettings;
@@ -82,7 +80,9 @@ export class Receiver {
    * The same for a `POST` that is there as a whole, small, not encoded and without a query. What
    * need not wait for the disk is done at once.
    * @param found by `formAt`
+   * @param body kept no longer than until it is in a record
    * @param peer by `addressOf`
+   * @param done is called once, at once or when all is on disk; its answer is always there
    */
   receiveWhole(
     found: Found,

@@ -12,7 +12,7 @@
  *  2. A `Postback` holds the key's fingerprint, never the key.
  *  3. No two events of a record have the same `at`: it makes their receipts different.
  *
- * Limits: `nameLengthMin`, `nameLengthMax`, `columnNameBytesMax`.
+ * Limits: `nameLengthMin`, `nameLengthMax`, `columnNameBytesMax`, `keysKnownMax`.
  */
 export { decodeSubmission, encodeSubmission, type Placed, receiptOf } from './envelope.ts';
 export { isErased, receivedAtMsAt, SingleHead } from './envelope.ts';

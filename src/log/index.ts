@@ -13,9 +13,11 @@
  *  2. Nothing is read beyond the durable offset that the reader was told.
  *  3. A segment is written by one process life; sealed segments do not change.
  *  4. A failed read is never an empty log; a failed sync is never tried again.
+ *  5. Zeros behind the records of the last segment mean nothing: it was prepared.
+ *  6. Nothing is written to a segment once its successor was begun.
  *
- * Limits: `recordBytesMax`, `groupBytesMax`, `pendingBytesMax`, `pendingMsMax`, `segmentBytes` and
- * the reserve.
+ * Limits: `recordBytesMax`, `groupBytesMax`, `pendingBytesMax`, `pendingMsMax`, `segmentBytes`,
+ * `preparedFromBytes` and the reserve.
  * Records are opaque here: this room does not know what an event is.
  */
 export { Log, type LogOptions } from './log.ts';

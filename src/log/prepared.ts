@@ -34,7 +34,11 @@ export class Prepared {
     return this.#state === 'ready';
   }
 
-  /** Begins to fill the file, if that was not begun. @throws but not for want of room */
+  /**
+   * Begins to fill the file, if that was not begun; resolves when it is whole, or cannot be for
+   * want of room.
+   * @param bytes its length. @throws what else the disk throws
+   */
   async start(bytes: number): Promise<void> {
     if (this.#state !== 'none' || this.#isClosed) return;
     this.#state = 'filling';
@@ -72,7 +76,7 @@ export class Prepared {
       for (let at = 0; at < bytes && !this.#isClosed; at += zeros.length) {
         await file.write(zeros.subarray(0, bytes - at), at);
       }
-      this.#state = 'ready';
+      this.#state = this.#isClosed ? 'failed' : 'ready';
     } catch (error) {
       if (!isNoRoom(error)) throw error;
       this.#state = 'failed';
