@@ -22,12 +22,24 @@ export function send(response: ServerResponse, answer: Answer, isLast: boolean):
 /** The same as one text, whose characters are bytes. Not for 204, which has no body. */
 export function answerText({ status, type, body, headers }: Answer, keepsAlive: boolean): string {
   const content = bytesText(body);
-  let text =
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${type}\r\n` +
-    `Date: ${httpDate()}\r\nStrict-Transport-Security: ${hsts}\r\n` +
-    `Content-Length: ${content.length}\r\nConnection: ${keepsAlive ? 'keep-alive' : 'close'}\r\n`;
+  let text = beginText(status, type, content.length, keepsAlive);
   for (const [name, value] of headers) text += `${name}: ${value}\r\n`;
   return `${text}\r\n${content}`;
+}
+
+/** Most answers begin as the one before. */
+let last = { status: 0, type: '', length: 0, keepsAlive: false, date: '', text: '' };
+
+function beginText(status: number, type: string, length: number, keepsAlive: boolean): string {
+  const date = httpDate();
+  const isSame = last.status === status && last.type === type && last.length === length;
+  if (isSame && last.keepsAlive === keepsAlive && last.date === date) return last.text;
+  const text =
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${type}\r\n` +
+    `Date: ${date}\r\nStrict-Transport-Security: ${hsts}\r\n` +
+    `Content-Length: ${length}\r\nConnection: ${keepsAlive ? 'keep-alive' : 'close'}\r\n`;
+  last = { status, type, length, keepsAlive, date, text };
+  return text;
 }
 
 /** The same where no request was read that it could belong to; nothing follows it. */

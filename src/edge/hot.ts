@@ -5,8 +5,9 @@ import { answerText, bareText } from './answer.ts';
 import type { BodyBudget } from './body.ts';
 import { closeSoon, type Connections } from './connections.ts';
 import type { EdgeMetrics } from './metrics.ts';
+import type { PlainHead } from './plain.ts';
 import type { Received, Receiver } from './receive.ts';
-import { type KnownHead, knownHead, readKnown, readStrict } from './strict.ts';
+import { KnownHead, readStrict } from './strict.ts';
 
 /** An answer in its turn. */
 type Owed = {
@@ -14,6 +15,16 @@ type Owed = {
   received: Received | undefined;
   /** It stands behind something that is no request. */
   readonly isBare: boolean;
+};
+
+/** A head that was read, and what it means. */
+type Head = {
+  /** To know it again; undefined if it is not worth to be kept. */
+  readonly known: KnownHead | undefined;
+  readonly form: Found;
+  readonly headers: Headers;
+  /** Learnt when it is seen again. */
+  plain: PlainHead | 'none' | undefined;
 };
 
 /** A connection that is read here. */
@@ -24,7 +35,7 @@ type Hot = {
   /** The beginning of a request that is yet to come whole. */
   partial: Buffer | undefined;
   /** The head of the latest request. */
-  known: KnownHead | undefined;
+  head: Head | undefined;
   pieces: number;
   /** Bytes that `partial` must have before it is worth another look. */
   neededBytes: number;
@@ -87,7 +98,7 @@ export class HotLane {
       socket,
       peer: this.#parts.receiver.addressOf(socket),
       partial: undefined,
-      known: undefined,
+      head: undefined,
       pieces: 0,
       neededBytes: 0,
       owed: [],
@@ -129,23 +140,37 @@ export class HotLane {
       const found = this.#readHead(hot, bytes, at);
       if (found === 'other') return this.#leaveFrom(hot, bytes, at);
       if (found === 'more') return this.#keep(hot, bytes, at, 0);
-      const { bodyAt, end } = found;
-      const form = this.#parts.receiver.formAt(found.path);
-      const isSmall = end - bodyAt <= limits.smallBodyBytesMax;
-      if (!form || !isSmall) return this.#leaveFrom(hot, bytes, at);
+      const { head, bodyAt, end } = found;
+      if (end - bodyAt > limits.smallBodyBytesMax) return this.#leaveFrom(hot, bytes, at);
       if (end > bytes.length) return this.#keep(hot, bytes, at, end - at);
-      this.#begin(hot, form, found.headers, bytes.subarray(bodyAt, end));
+      this.#begin(hot, head, bytes.subarray(bodyAt, end));
       at = end;
     }
   }
 
   /** Reads a head; one like the last of its connection in passing. */
-  #readHead(hot: Hot, bytes: Buffer, at: number): ReturnType<typeof readStrict> {
-    const found = hot.known && readKnown(bytes, at, hot.known);
-    if (found) return found;
+  #readHead(
+    hot: Hot,
+    bytes: Buffer,
+    at: number,
+  ): 'more' | 'other' | { readonly head: Head; readonly bodyAt: number; readonly end: number } {
+    const { receiver } = this.#parts;
+    const last = hot.head;
+    const length = last?.known?.bodyLengthAt(bytes, at);
+    if (last?.known && length !== undefined) {
+      last.plain ??= receiver.plainHead(last.form, last.headers, hot.peer) ?? 'none';
+      const bodyAt = at + last.known.length;
+      return { head: last, bodyAt, end: bodyAt + length };
+    }
     const read = readStrict(bytes, at);
-    if (typeof read === 'object') hot.known = knownHead(bytes, at, read);
-    return read;
+    if (typeof read === 'string') return read;
+    const form = receiver.formAt(read.path);
+    if (!form) return 'other';
+    const { headers, bodyAt, end } = read;
+    const known = KnownHead.isWorthy(at, read) ? new KnownHead(bytes, at, read) : undefined;
+    const head: Head = { known, form, headers, plain: undefined };
+    hot.head = head;
+    return { head, bodyAt, end };
   }
 
   /** What came with what came before; undefined if it is too little to be looked at. */
@@ -173,16 +198,16 @@ export class HotLane {
     hot.neededBytes = neededBytes;
   }
 
-  #begin(hot: Hot, form: Found, headers: Headers, body: Buffer): void {
+  #begin(hot: Hot, { form, headers, plain }: Head, body: Buffer): void {
     hot.pieces = 0;
     hot.isFresh = false;
     const owed: Owed = { startedAt: performance.now(), received: undefined, isBare: false };
     hot.owed.push(owed);
     const { connections, receiver } = this.#parts;
+    const done = (received: Received) => this.#answer(hot, owed, received);
     const work = () => {
-      receiver.receiveWhole(form, headers, body, hot.peer, (received) => {
-        this.#answer(hot, owed, received);
-      });
+      if (typeof plain === 'object' && receiver.receivePlain(plain, body, done)) return;
+      receiver.receiveWhole(form, headers, body, hot.peer, done);
     };
     connections.begin(hot.socket, work, whole);
   }
@@ -198,14 +223,15 @@ export class HotLane {
   #writeAll(): void {
     const due = this.#due;
     this.#due = [];
+    const now = performance.now();
     for (const hot of due) {
       hot.isDue = false;
-      this.#write(hot);
+      this.#write(hot, now);
     }
   }
 
   /** Writes the answers whose turn it is. */
-  #write(hot: Hot): void {
+  #write(hot: Hot, now: number): void {
     const { connections, metrics } = this.#parts;
     const { socket, owed } = hot;
     if (socket.destroyed) return;
@@ -218,7 +244,7 @@ export class HotLane {
       text += isBare ? bareText(received.answer) : answerText(received.answer, !isLast);
       metrics.count(received.label, received.answer.status);
       if (isBare) continue;
-      metrics.duration.observe((performance.now() - startedAt) / 1000);
+      metrics.duration.observe((now - startedAt) / 1000);
       connections.end(socket);
     }
     if (count === 0) return;

@@ -58,12 +58,16 @@ export class KeyPolicy {
    *   KEYS_UNREADABLE
    */
   check(submission: Submission, headers: Headers): boolean | Promise<boolean> {
-    const fingerprint = this.#textOf(submission.fingerprint);
-    const known = this.#ring.find(fingerprint);
-    // A plain key that is known needs nothing; any other may have been made or changed just now.
+    // Any other key may have been made or changed just now.
+    if (this.isPlain(submission, submission.receivedAtMs)) return true;
+    return this.#checkAnew(this.#textOf(submission.fingerprint), submission, headers);
+  }
+
+  /** Whether a key is known to be without rules, and may write what is submitted. */
+  isPlain(submission: Submission, atMs: number): boolean {
+    const known = this.#ring.find(this.#textOf(submission.fingerprint));
     const isPlain = known && !known.strict && !known.origins && !this.#isStrict;
-    if (isPlain && mayWriteAll(known, submission)) return true;
-    return this.#checkAnew(fingerprint, submission, headers);
+    return isPlain === true && mayWriteAll(known, submission, atMs);
   }
 
   #textOf(fingerprint: Buffer): string {
@@ -85,7 +89,7 @@ export class KeyPolicy {
     if (origin !== undefined && key?.origins && !key.origins.includes(origin)) {
       throw fault('ORIGIN_NOT_ALLOWED', { seen: origin });
     }
-    return key !== undefined && mayWriteAll(key, submission);
+    return key !== undefined && mayWriteAll(key, submission, submission.receivedAtMs);
   }
 }
 
@@ -97,10 +101,9 @@ function mustBeGood(key: KeyEntry | undefined, { groups, receivedAtMs }: Submiss
   if (closed) throw fault('KEY_NOT_ALLOWED', { seen: `${closed.database}.${closed.table}` });
 }
 
-function mayWriteAll(key: KeyEntry, { groups, receivedAtMs }: Submission): boolean {
-  const mayWriteTo = (group: Submission['groups'][number]) =>
-    mayWrite(key, group.database, group.table);
-  return stateOf(key, receivedAtMs) === 'in force' && groups.every(mayWriteTo);
+function mayWriteAll(key: KeyEntry, { groups }: Submission, atMs: number): boolean {
+  if (stateOf(key, atMs) !== 'in force') return false;
+  return groups.every(({ database, table }) => mayWrite(key, database, table));
 }
 
 /** Where the page comes from: pictures and scripts say it as Referer alone. */

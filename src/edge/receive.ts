@@ -1,13 +1,21 @@
 import type { Duplex } from 'node:stream';
 import { type Clock, fault, type Ids, limits, MillraceError } from '../base/index.ts';
-import { encodeSubmission, receiptOf, type Submission } from '../event/index.ts';
+import { encodeSubmission, receiptOf, receiptText, type Submission } from '../event/index.ts';
 import type { Log } from '../log/index.ts';
-import { type Answer, corsHeaders, findRoute, type Found, preflight } from '../wire/index.ts';
-import { Query, readableJson, refusal, splitTarget, type WireRequest } from '../wire/index.ts';
+import { accepted, type Answer, corsHeaders, findRoute, type Found } from '../wire/index.ts';
+import {
+  preflight,
+  Query,
+  readableJson,
+  refusal,
+  splitTarget,
+  type WireRequest,
+} from '../wire/index.ts';
 import type { Headers, Outcome, WireSettings } from '../wire/index.ts';
 import { type BodyBudget, decodeBody, type Incoming, type ReadBody, readBody } from './body.ts';
 import type { TrustedProxies } from './client.ts';
 import type { EdgeMetrics, RouteLabel } from './metrics.ts';
+import { type PlainHead, readPlainHead } from './plain.ts';
 import type { KeyPolicy } from './policy.ts';
 import { Turns } from './turns.ts';
 
@@ -15,7 +23,7 @@ const noBytes = Buffer.alloc(0);
 const noQuery = new Query('');
 
 export type ReceiverParts = {
-  readonly log: Pick<Log, 'append'>;
+  readonly log: Pick<Log, 'add' | 'append'>;
   readonly clock: Clock;
   readonly ids: Ids;
   readonly policy: KeyPolicy;
@@ -112,6 +120,40 @@ export class Receiver {
     } catch (error) {
       failed(error);
     }
+  }
+
+  /**
+   * What the head of a request of `receiveWhole` says of every plain one; undefined if each is to
+   * be read by itself.
+   */
+  plainHead(found: Found, headers: Headers, peer: string): PlainHead | undefined {
+    return readPlainHead(found, this.#wholeRequest(found, headers, noBytes, peer));
+  }
+
+  /**
+   * The same as `receiveWhole` for a head that was read.
+   * @returns false if nothing was done: the request is not plain
+   */
+  receivePlain(head: PlainHead, body: Buffer, done: (received: Received) => void): boolean {
+    const { clock, log, policy, shard } = this.#parts;
+    const receivedAtMs = clock.nowMs();
+    if (!policy.isPlain(head.submission, receivedAtMs) || !head.isPlainBody(body)) return false;
+    const { length } = body;
+    if (!this.#budget.take(length, length)) return false;
+    const label = head.found.route.name;
+    this.#metrics.received.inc();
+    log.add(head.encoder.encode(receivedAtMs, body), 1, {
+      durable: (offset) => {
+        this.#budget.give(length);
+        this.#metrics.durable.inc();
+        done({ label, answer: withReceipt(accepted, receiptText(shard, offset)) });
+      },
+      refused: (error) => {
+        this.#budget.give(length);
+        done({ label, answer: this.#refused(error, head.found, head.request) });
+      },
+    });
+    return true;
   }
 
   /** The form with a path, if it takes a `POST`. */
@@ -222,7 +264,7 @@ export class Receiver {
     return this.#parts.log.append(record, count).then((offset) => {
       durable.inc(count);
       const receipt = receiptOf(submission, record, this.#parts.shard, offset);
-      const answer = withHeader(outcome.answer, 'X-Millrace-Receipt', receipt);
+      const answer = withReceipt(outcome.answer, receipt);
       if (headers.prefer === undefined) return { answer };
       const tables = submission.groups.map(({ database, table }) => `${database}.${table}`);
       return { answer, stretch: { from: offset, to: offset + record.length, tables } };
@@ -302,6 +344,10 @@ export class Receiver {
       settings,
     };
   }
+}
+
+function withReceipt(answer: Answer, receipt: string): Answer {
+  return withHeader(answer, 'X-Millrace-Receipt', receipt);
 }
 
 function withHeader(answer: Answer, name: string, value: string): Answer {

@@ -26,12 +26,6 @@ export type StrictRequest = {
   readonly end: number;
 };
 
-/** A head that was read, to be known again: one connection's differ in their length alone. */
-export type KnownHead = {
-  readonly bytes: Buffer;
-  readonly request: StrictRequest;
-};
-
 /** What a header means here: it is read, frames the request, or is left to Node. */
 type Use = 'read' | 'length' | 'connection' | 'leave';
 
@@ -137,34 +131,46 @@ function bytesOf(pattern: RegExp): Uint8Array {
   });
 }
 
-/** The head of the request that was read at a place; undefined if it is not worth to be kept. */
-export function knownHead(
-  bytes: Buffer,
-  at: number,
-  request: StrictRequest,
-): KnownHead | undefined {
-  const { bodyAt, end } = request;
-  if (bodyAt - at > limits.hotHeadKeptBytesMax || end === bodyAt) return undefined;
-  return { bytes: Buffer.from(bytes.subarray(at, bodyAt)), request };
-}
+/** A head that was read, to be known again: a connection's differ in their length alone. */
+export class KnownHead {
+  readonly request: StrictRequest;
+  readonly #bytes: Buffer;
 
-/**
- * Reads a head that differs in nothing but its length from one that was read, and that in digits
- * alone.
- * @returns undefined if it is another, or has not come whole
- */
-export function readKnown(bytes: Buffer, at: number, known: KnownHead): StrictRequest | undefined {
-  const { bytes: head, request } = known;
-  const { lengthAt, lengthEnd } = request;
-  if (bytes.length - at < head.length || bytes[at + lengthAt] === zero) return undefined;
-  let length = 0;
-  for (let index = 0; index < head.length; index += 1) {
-    const byte = bytes[at + index]!;
-    if (index < lengthAt || index >= lengthEnd) {
-      if (byte !== head[index]) return undefined;
-    } else if (byte < zero || byte > nine) return undefined;
-    else length = 10 * length + byte - zero;
+  /** @param at where its request began. */
+  constructor(bytes: Buffer, at: number, request: StrictRequest) {
+    this.request = request;
+    this.#bytes = Buffer.from(bytes.subarray(at, request.bodyAt));
   }
-  const bodyAt = at + head.length;
-  return { ...request, bodyAt, end: bodyAt + length };
+
+  /** Whether it is worth to be kept. */
+  static isWorthy(at: number, { bodyAt, end }: StrictRequest): boolean {
+    return bodyAt - at <= limits.hotHeadKeptBytesMax && end > bodyAt;
+  }
+
+  get length(): number {
+    return this.#bytes.length;
+  }
+
+  /**
+   * The length of the body behind a head that differs in nothing but that from this one, and that
+   * in digits alone; undefined if it is another, or has not come whole.
+   */
+  bodyLengthAt(bytes: Buffer, at: number): number | undefined {
+    const head = this.#bytes;
+    const { lengthAt, lengthEnd } = this.request;
+    if (bytes.length - at < head.length || bytes[at + lengthAt] === zero) return undefined;
+    for (let index = 0; index < lengthAt; index += 1) {
+      if (bytes[at + index] !== head[index]) return undefined;
+    }
+    let length = 0;
+    for (let index = lengthAt; index < lengthEnd; index += 1) {
+      const byte = bytes[at + index]!;
+      if (byte < zero || byte > nine) return undefined;
+      length = 10 * length + byte - zero;
+    }
+    for (let index = lengthEnd; index < head.length; index += 1) {
+      if (bytes[at + index] !== head[index]) return undefined;
+    }
+    return length;
+  }
 }

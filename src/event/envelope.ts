@@ -45,13 +45,46 @@ const twoTo32 = 2 ** 32;
 export type Placed = { readonly at: number; readonly postback: Postback };
 
 export function encodeSubmission(submission: Submission): Buffer {
-  const [group, ...rest] = submission.groups;
-  const [body, ...others] = group?.bodies ?? [];
-  assert(group && body, 'a submission has an event');
-  const isPlain = submission.dialect === 'postback' && Object.keys(submission.context).length === 0;
-  return isPlain && rest.length === 0 && others.length === 0
-    ? encodeSingle(submission, group, body)
+  const [body] = submission.groups[0]?.bodies ?? [];
+  assert(body, 'a submission has an event');
+  return SingleEncoder.fits(submission)
+    ? new SingleEncoder(submission).encode(submission.receivedAtMs, body)
     : encodeMany(submission);
+}
+
+/** Encodes submissions of one plain event that differ in its body and its time of receipt alone. */
+export class SingleEncoder {
+  /** From the version to the names, the time still open. */
+  readonly #head: Buffer;
+
+  /** Whether a submission is of version 1. */
+  static fits({ dialect, context, groups }: Submission): boolean {
+    const isOne = groups.length === 1 && groups[0]?.bodies.length === 1;
+    return isOne && dialect === 'postback' && Object.keys(context).length === 0;
+  }
+
+  /** @param submission one of those, which fits. */
+  constructor({ fingerprint, groups }: Submission) {
+    const [group] = groups;
+    assert(group && groups.length === 1, 'a record of version 1 has one table');
+    const { database, table } = group;
+    mustBeNames(group);
+    this.#head = Buffer.alloc(fixedBytes + database.length + table.length);
+    this.#head[0] = single;
+    this.#head[1] = database.length;
+    this.#head[2] = table.length;
+    writeFingerprint(this.#head, fingerprint);
+    this.#head.write(database + table, fixedBytes, 'latin1');
+  }
+
+  encode(receivedAtMs: number, body: Uint8Array): Buffer {
+    const head = this.#head;
+    const bytes = Buffer.allocUnsafe(head.length + body.length);
+    bytes.set(head, 0);
+    writeTime(bytes, receivedAtMs);
+    bytes.set(body, head.length);
+    return bytes;
+  }
 }
 
 /** The receipt of a record: of its event, if it holds one; else of all that lie in its bytes. */
@@ -134,21 +167,6 @@ function bodyOf(bytes: Buffer, at: number): number {
   return at + fixedBytes + (bytes[at + 1] ?? 0) + (bytes[at + 2] ?? 0);
 }
 
-function encodeSingle(submission: Submission, { database, table }: Group, body: Buffer): Buffer {
-  const tableAt = fixedBytes + database.length;
-  const bodyAt = tableAt + table.length;
-  const bytes = Buffer.allocUnsafe(bodyAt + body.length);
-  writeFixed(bytes, submission);
-  bytes[0] = single;
-  bytes[1] = database.length;
-  bytes[2] = table.length;
-  bytes[3] = 0;
-  bytes.write(database, fixedBytes, 'latin1');
-  bytes.write(table, tableAt, 'latin1');
-  bytes.set(body, bodyAt);
-  return bytes;
-}
-
 function decodeSingle(bytes: Buffer): Placed {
   const tableAt = fixedBytes + (bytes[1] ?? 0);
   const bodyAt = tableAt + (bytes[2] ?? 0);
@@ -217,13 +235,23 @@ function decodeMany(bytes: Buffer): readonly Placed[] {
 }
 
 function writeFixed(bytes: Buffer, { receivedAtMs, fingerprint, groups }: Submission): void {
-  assert(fingerprint.length === 32, 'a fingerprint has 32 bytes');
-  for (const { database, table } of groups) {
-    assert(database.length <= 255 && table.length <= 255, 'a name has its limit');
-  }
+  groups.forEach(mustBeNames);
+  writeTime(bytes, receivedAtMs);
+  writeFingerprint(bytes, fingerprint);
+}
+
+function writeTime(bytes: Buffer, receivedAtMs: number): void {
   bytes.writeUInt32LE(receivedAtMs % twoTo32, 4);
   bytes.writeUInt32LE(Math.floor(receivedAtMs / twoTo32), 8);
+}
+
+function writeFingerprint(bytes: Buffer, fingerprint: Buffer): void {
+  assert(fingerprint.length === 32, 'a fingerprint has 32 bytes');
   bytes.set(fingerprint, fingerprintAt);
+}
+
+function mustBeNames({ database, table }: Group): void {
+  assert(database.length <= 255 && table.length <= 255, 'a name has its limit');
 }
 
 function readFixed(bytes: Buffer): Pick<Submission, 'receivedAtMs' | 'fingerprint'> {

@@ -15,7 +15,7 @@
  * Limits: `nameLengthMin`, `nameLengthMax`, `columnNameBytesMax`, `keysKnownMax`.
  */
 export { decodeSubmission, encodeSubmission, type Placed, receiptOf } from './envelope.ts';
-export { isErased, receivedAtMsAt, SingleHead } from './envelope.ts';
+export { isErased, receivedAtMsAt, SingleEncoder, SingleHead } from './envelope.ts';
 export { elementsOf, type Member, membersOf } from './members.ts';
 export { checkDatabase, checkTable, columnName } from './names.ts';
 export { type Context, type Dialect, type Group } from './postback.ts';

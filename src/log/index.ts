@@ -20,7 +20,7 @@
  * `preparedFromBytes` and the reserve.
  * Records are opaque here: this room does not know what an event is.
  */
-export { Log, type LogOptions } from './log.ts';
+export { Log, type LogOptions, type Waiter } from './log.ts';
 export type { Found, Records } from './format.ts';
 export { IdleShards } from './idle.ts';
 export { type Inspected, LogInspector } from './inspect.ts';

@@ -24,12 +24,17 @@ export type LogOptions = {
   readonly onSync?: (group: { records: number; bytes: number; syncMs: number }) => void;
 };
 
+/** Who waits for a record to be on disk: one of these is called, once, and must not throw. */
+export type Waiter = {
+  readonly durable: (offset: number) => void;
+  readonly refused: (error: unknown) => void;
+};
+
 type Waiting = {
   readonly record: Uint8Array;
   readonly events: number;
   readonly atMs: number;
-  readonly resolve: (offset: number) => void;
-  readonly reject: (error: unknown) => void;
+  readonly waiter: Waiter;
 };
 
 type Segment = {
@@ -147,20 +152,23 @@ export class Log {
    * @throws LOG_FULL, LOG_BUSY, LOG_CLOSED: nothing of the record is or will be stored.
    */
   append(record: Uint8Array, events = 1): Promise<number> {
+    return new Promise((durable, refused) => this.add(record, events, { durable, refused }));
+  }
+
+  /** The same for who needs no promise. */
+  add(record: Uint8Array, events: number, waiter: Waiter): void {
     assert(record.length > 0 && record.length <= limits.recordBytesMax, 'a record has its length');
-    return new Promise((resolve, reject) => {
-      if (this.#state !== 'open') return reject(fault('LOG_CLOSED'));
-      if (!this.#hasRoom) return reject(fault('LOG_FULL'));
-      const atMs = this.#options.clock.nowMs();
-      this.#oldestAtMs ??= atMs;
-      const isBehind = atMs - this.#oldestAtMs > limits.pendingMsMax;
-      if (isBehind || this.#waitingBytes + record.length > limits.pendingBytesMax) {
-        return reject(fault('LOG_BUSY'));
-      }
-      this.#waiting.push({ record, events, atMs, resolve, reject });
-      this.#waitingBytes += record.length;
-      this.#schedule();
-    });
+    if (this.#state !== 'open') return waiter.refused(fault('LOG_CLOSED'));
+    if (!this.#hasRoom) return waiter.refused(fault('LOG_FULL'));
+    const atMs = this.#options.clock.nowMs();
+    this.#oldestAtMs ??= atMs;
+    const isBehind = atMs - this.#oldestAtMs > limits.pendingMsMax;
+    if (isBehind || this.#waitingBytes + record.length > limits.pendingBytesMax) {
+      return waiter.refused(fault('LOG_BUSY'));
+    }
+    this.#waiting.push({ record, events, atMs, waiter });
+    this.#waitingBytes += record.length;
+    this.#schedule();
   }
 
   /**
@@ -242,7 +250,7 @@ export class Log {
     while (this.#waiting.length > 0) {
       const group = this.#takeGroup();
       const done = await this.#writeGroup(group);
-      if (!done) for (const { reject } of group) reject(fault('LOG_FULL'));
+      if (!done) for (const { waiter } of group) waiter.refused(fault('LOG_FULL'));
     }
     // In the same step as the last look at what waits: an append from now on starts anew.
     this.#writing = undefined;
@@ -323,8 +331,8 @@ export class Log {
 
   #answer(group: readonly Waiting[], start: number): void {
     let offset = start;
-    for (const { record, resolve } of group) {
-      resolve(offset);
+    for (const { record, waiter } of group) {
+      waiter.durable(offset);
       offset += frameOverheadBytes + record.length;
     }
     assert(offset === this.#durableOffset, 'a group ends at the durable offset');

@@ -15,7 +15,7 @@
  * Limits: `bodyBytesMax`, `batchBodyBytesMax`, `ingestRecordBytesMax`, `ingestRecordsMax`,
  * `requestRecordsMax`, `keyBytesMax`, `idempotencyKeyMax`, `callbackMax`.
  */
-export { readableJson, refusal } from './answers.ts';
+export { accepted, readableJson, refusal } from './answers.ts';
 export { corsHeaders, preflight } from './cors.ts';
 export { type Answer, type Headers, headersRead, type Outcome, Query } from './request.ts';
 export type { WireRequest, WireSettings } from './request.ts';

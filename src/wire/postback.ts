@@ -1,9 +1,9 @@
-import { limits } from '../base/index.ts';
+import { limits, MillraceError } from '../base/index.ts';
 import type { Group } from '../event/index.ts';
 import { accepted, json, pixelAnswer, redirect, uncachedJson } from './answers.ts';
-import { bodyRecords, mustBeFewEnough, names } from './records.ts';
+import { bodyRecords, mustBeFewEnough, names, oneRecord } from './records.ts';
 import { mediaType, type Outcome, type WireRequest } from './request.ts';
-import { submit } from './submit.ts';
+import { mayAskForSome, submit } from './submit.ts';
 
 /** Parameters of a query that steer, and are no columns. */
 const steering = new Set(['td_write_key', 'td_format', 'td_redirect']);
@@ -34,6 +34,16 @@ function readPost(request: WireRequest): Outcome {
   const answer =
     count === undefined ? { ...accepted, headers } : json({ accepted: count }, headers);
   return { kind: 'store', submission, answer };
+}
+
+/** Whether a body is one record that asks for nothing of its sender. */
+export function isPlainBody(body: Buffer): boolean {
+  try {
+    return !mayAskForSome(oneRecord(body));
+  } catch (error) {
+    if (error instanceof MillraceError) return false;
+    throw error;
+  }
 }
 
 /** `count` is undefined for the documented form, which is one record. */

@@ -3,7 +3,7 @@ import { receiptRefusal, refusal, scriptRefusal } from './answers.ts';
 import { readGlobalId, readSsc } from './global-id.ts';
 import { readIngest } from './ingest.ts';
 import { readPhone } from './phone.ts';
-import { readDebug, readMock, readPostback } from './postback.ts';
+import { isPlainBody, readDebug, readMock, readPostback } from './postback.ts';
 import { type Answer, decodedSegment, type Outcome, type WireRequest } from './request.ts';
 import { readScript } from './script.ts';
 
@@ -27,6 +27,11 @@ export type Route = {
   readonly bodyBytesMax: number;
   /** @throws a fault of the catalogue when the request is to be refused */
   readonly read: (request: WireRequest) => Outcome;
+  /**
+   * Whether all but the body of what is stored, and the answer, is said by the head alone, if that
+   * answer is `accepted`; bodies of other requests are looked at by `read`.
+   */
+  readonly isPlainBody?: (body: Buffer) => boolean;
   /** A refusal as the clients of this route read it. */
   readonly refuse: (error: MillraceError, request: WireRequest) => Answer;
 };
@@ -41,6 +46,7 @@ export const routes: readonly Route[] = [
     methods: ['POST', 'GET'],
     bodyBytesMax: many,
     read: readPostback,
+    isPlainBody,
     refuse: refusal,
   },
   {

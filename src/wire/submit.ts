@@ -51,7 +51,12 @@ const noneAsked = { ip: false, userAgent: false, globalId: false };
 const placeholderBegin = Buffer.from('"td_');
 
 function mayHoldPlaceholders({ bodies }: Group): boolean {
-  return bodies.some((body) => body.includes(placeholderBegin));
+  return bodies.some(mayAskForSome);
+}
+
+/** Whether a body may ask for something of its sender. */
+export function mayAskForSome(body: Buffer): boolean {
+  return body.includes(placeholderBegin);
 }
 
 /** Placeholders that stand in the bodies; whether as a value of their own name is seen later. */
