@@ -2,7 +2,8 @@ import { type Asked, assert, type Mark, messageOf, MillraceError } from '../base
 import { keepLine, type Line } from './line.ts';
 import type { EdgeReport, FromChild, Question, Role, ToChild } from './messages.ts';
 
-const durableEveryMs = 10;
+/** Each costs an edge and the supervisor about as much as ten events. */
+const durableEveryMs = 25;
 const questionTimeoutMs = 5_000;
 
 /** The process that a line belongs to: what of `process` is needed. */

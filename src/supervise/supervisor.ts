@@ -253,9 +253,14 @@ export class Supervisor<Config> {
 /** By itself glibc keeps what large bodies took once; so it goes back to the system. */
 const edgeMemory = { MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072' };
 
+/** By itself V8 lets its young space become 128 MiB, and is no faster for it. */
+const edgeFlags = ['--max-semi-space-size=16'];
+
 function forkChild(role: Role): Spawned {
-  const own = role.kind === 'edge' ? edgeMemory : {};
+  const isEdge = role.kind === 'edge';
+  const own = isEdge ? edgeMemory : {};
   return fork(main, ['--child'], {
+    execArgv: [...(isEdge ? edgeFlags : []), ...process.execArgv],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     env: { ...own, ...process.env, UV_THREADPOOL_SIZE: String(threads[role.kind]) },
   });
