@@ -172,6 +172,8 @@ export class Edge {
     // Who always sends one more would never be answered for the last time.
     if (last?.headersSent === false && this.#isDraining) return;
     this.#last.set(socket, response);
+    // Of what nobody reads nobody knows for sure where it ends.
+    if (this.#receiver.isUnread(request)) response.shouldKeepAlive = false;
     const unfit = unfitHead(request);
     response.once('finish', () => {
       if (!unfit) this.#connections.end(socket);
@@ -195,7 +197,7 @@ export class Edge {
     void this.#serve(request, response, rest, (answer) => {
       const isLast = this.#last.get(request.socket) === response;
       if (this.#isDraining && isLast) response.shouldKeepAlive = false;
-      // A page does not read what is sent to it.
+      // What is too large is not read to its end.
       send(response, answer, !request.complete || request.readableLength > 0);
     });
   }

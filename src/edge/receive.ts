@@ -84,6 +84,13 @@ export class Receiver {
     }
   }
 
+  /** Whether a request has a body that nobody reads: one to a page. */
+  isUnread({ url, headers }: Incoming): boolean {
+    const { 'content-length': length = '0', 'transfer-encoding': encoding } = headers;
+    if (encoding === undefined && Number(length) === 0) return false;
+    return this.#pageAt(splitTarget(url ?? '').path) !== undefined;
+  }
+
   /**
    * The same for a `POST` that is there as a whole, small, not encoded and without a query. What
    * need not wait for the disk is done at once.

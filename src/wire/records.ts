@@ -1,4 +1,4 @@
-import { isUtf8 } from 'node:buffer';
+import { isAscii, isUtf8 } from 'node:buffer';
 import { fault, limits, MillraceError } from '../base/index.ts';
 import { checkDatabase, checkTable, elementsOf } from '../event/index.ts';
 
@@ -31,16 +31,21 @@ export function oneRecord(body: Buffer): Buffer {
 /** The records of a body with one in each line; empty lines are none. */
 function recordsByLine(body: Buffer): readonly Buffer[] {
   const records: Buffer[] = [];
+  const text = body.toString('latin1');
+  const isAsciiOnly = isAscii(body);
   let number = 0;
   for (let at = 0; at < body.length; ) {
-    const found = body.indexOf(0x0a, at);
+    const found = text.indexOf('\n', at);
     const end = found === -1 ? body.length : found;
     const line = body.subarray(at, end);
+    const lineText = text.slice(at, end);
     number += 1;
     at = end + 1;
     mustBeFewEnough(number, 2 * limits.requestRecordsMax);
-    if (line.length === 0 || line.toString('latin1').trim() === '') continue;
-    named(`line ${number}`, () => mustBeObject(parsed(line)));
+    if (lineText.trim() === '') continue;
+    // One of ASCII alone is its own text: it is not decoded again.
+    if (!isAsciiOnly || !isObjectText(lineText))
+      named(`line ${number}`, () => mustBeObject(parsed(line)));
     mustFit(line.length, limits.bodyBytesMax, `line ${number}`);
     records.push(line);
     mustBeFewEnough(records.length, limits.requestRecordsMax);
@@ -58,6 +63,17 @@ function recordsOfArray(values: readonly unknown[], body: Buffer): readonly Buff
     mustFit(record.length, limits.bodyBytesMax, where);
     return record;
   });
+}
+
+/** Whether a text is a JSON object; deep ones are left to `parsed`. */
+function isObjectText(text: string): boolean {
+  if (text.length >= 2 * limits.bodyNestingMax) return false;
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
 }
 
 /** The value of a body. @throws MISSING_BODY, BAD_UTF8, BAD_JSON */
