@@ -50,7 +50,8 @@ export function isPlainBody(body: Buffer): boolean {
 function submitBody(request: WireRequest) {
   const { bodies, isMany } = bodyRecords(request.body, mediaType(request));
   const group = { ...names(request.database, request.table), bodies };
-  const submitted = submit(request, { dialect: 'postback', groups: [group] });
+  const parts = { dialect: 'postback', groups: [group], source: request.body } as const;
+  const submitted = submit(request, parts);
   return { ...submitted, count: isMany ? bodies.length : undefined };
 }
 

@@ -13,6 +13,8 @@ type Submitted = {
 type Parts = {
   readonly dialect: Dialect;
   readonly groups: readonly Group[];
+  /** What all bodies stand in as they are, where there may be many of them. */
+  readonly source?: Buffer;
   /** Name of the query's parameter with the write key. */
   readonly keyParameter?: string;
 };
@@ -23,9 +25,10 @@ type Parts = {
  * @throws MISSING_KEY, BAD_KEY_FORM, BAD_IDEMPOTENCY_KEY
  */
 export function submit(request: WireRequest, parts: Parts): Submitted {
-  const { dialect, groups } = parts;
+  const { dialect, groups, source } = parts;
   const fingerprint = keyOf(request, parts.keyParameter);
-  const mayReplace = replaces(dialect) && groups.some(mayHoldPlaceholders);
+  const mayHoldSome = source ? mayAskForSome(source) : groups.some(mayHoldPlaceholders);
+  const mayReplace = replaces(dialect) && mayHoldSome;
   const asked = mayReplace ? askedFor(groups) : noneAsked;
   // A page that is being left sends no cookie and takes none: a new id would be nobody's.
   const isLeaving = request.method === 'POST' && request.body.length === 0;
