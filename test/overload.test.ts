@@ -3,7 +3,7 @@ import { duplexPair, type Duplex } from 'node:stream';
 import * as zlib from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { serverProcesses } from '../bench/processes.ts';
-import { limits } from '../src/base/index.ts';
+import { limits, nodeDisk } from '../src/base/index.ts';
 import { eventually } from './support/eventually.ts';
 import { HeldDisk, HeldEdge } from './support/held-edge.ts';
 import { RawConnection, type RawResponse } from './support/raw-connection.ts';
@@ -123,6 +123,27 @@ test('while the disk stands still, new events are refused at once; then it goes 
   expect(await statusesOf(early)).toEqual([200, 200]);
   expect((await post())?.status).toBe(200);
   expect(await edge.metric('events_durable_total')).toBe(4);
+});
+
+test('a key that is not known is looked up on the disk once for all who wait', async () => {
+  await using folder = await temporaryDirectory();
+  let looks = 0;
+  const version = (path: string) => {
+    looks += path.endsWith('keys.json') ? 1 : 0;
+    return nodeDisk.version(path);
+  };
+  await using edge = await HeldEdge.open(folder.path, { disk: { ...nodeDisk, version } });
+  const senders = await Promise.all(
+    Array.from({ length: 100 }, () => RawConnection.open(edge.url)),
+  );
+  const before = looks;
+  const bytes = requestBytes({ path: '/held/events' }, `1/${'b'.repeat(40)}`);
+  for (const sender of senders) sender.send(bytes);
+  const statuses = await statusesOf(senders.map((sender) => sender.response()));
+  for (const sender of senders) sender.cut();
+  expect(new Set(statuses)).toEqual(new Set([200]));
+  expect(looks - before).toBeGreaterThan(0);
+  expect(looks - before).toBeLessThan(50);
 });
 
 test('where there is no room for a connection, the one that was idle longest is cut', async () => {

@@ -15,6 +15,9 @@ export class KeyPolicy {
   /** Of the fingerprints that are remembered. */
   readonly #texts = new WeakMap<Buffer, string>();
   #isReadable = true;
+  #looking: Promise<void> = Promise.resolve();
+  /** The look that begins when the one under way has ended. */
+  #nextLook: Promise<void> | undefined;
   /** Sees to a plain key that is given rules; every other is looked at when it is used. */
   readonly #timer: NodeJS.Timeout;
 
@@ -40,8 +43,18 @@ export class KeyPolicy {
     clearInterval(this.#timer);
   }
 
-  /** Looks at the keys again. A file that cannot be read changes nothing outside strict mode. */
-  async #refresh(): Promise<void> {
+  /** Looks at the keys again, once for all who ask meanwhile; never earlier than they asked. */
+  #refresh(): Promise<void> {
+    this.#nextLook ??= this.#looking.then(() => {
+      this.#nextLook = undefined;
+      this.#looking = this.#look();
+      return this.#looking;
+    });
+    return this.#nextLook;
+  }
+
+  /** A file that cannot be read changes nothing outside strict mode. */
+  async #look(): Promise<void> {
     try {
       await this.#ring.refresh();
       this.#isReadable = true;
