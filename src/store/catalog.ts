@@ -2,9 +2,9 @@ import type { DuckWriter } from './duckdb.ts';
 import { lakeSql, readFiles, readSealed } from './lake-catalog.ts';
 import { receiptSql } from './receipts.ts';
 import { macrosSql } from './td-macros.ts';
-import type { CellValue, Rows } from './rows.ts';
+import type { Rows } from './rows.ts';
 import { type Column, type ColumnType, skewBounds } from './types.ts';
-import type { TableBatch, TableSchema } from './types.ts';
+import type { TableBatch } from './types.ts';
 import { nowSql, type Relations, type StoredTable } from './views.ts';
 
 /*
@@ -319,14 +319,6 @@ export function selectRows(rows: Rows, path: string): string {
 /** The columns that rows have values in. */
 export function rowColumns(rows: Rows): string {
   return [...rows.columns.keys()].map((name) => `"${name}"`).join(', ');
-}
-
-/** The rows with all columns of their hot table, in its order. */
-export function tableRows(rows: Rows, table: TableSchema): readonly (readonly CellValue[])[] {
-  const places = [...rows.columns.keys()];
-  const names = ['time', '_rescued_data', '_receipt', ...table.columns.keys()];
-  const order = names.map((name) => places.indexOf(name));
-  return rows.cells().map((cells) => order.map((index) => cells[index]));
 }
 
 /** The statements that count what was written to tables. */

@@ -111,7 +111,7 @@ class Spare {
   }
 }
 
-const spare = new Spare();
+export const spare = new Spare();
 
 /** The values of one column, those of a row after those of the row before. */
 export class Values {
@@ -152,7 +152,7 @@ export class Values {
   }
 
   /** The values one after another, as above. */
-  get data(): Uint8Array {
+  get data(): Buffer {
     const isBits = this.#type === 'BOOLEAN';
     return this.#bytes.subarray(0, isBits ? Math.ceil(this.#count / 8) : this.#end);
   }
@@ -234,22 +234,16 @@ export class Values {
     for (let at = 0; at < this.#count; at += 1) this.#doubles[at] = Number(integers[at]);
   }
 
+  /** Whether a row has a value. */
+  has(row: number): boolean {
+    return ((this.#present[row >> 3] ?? 0) & (1 << (row & 7))) !== 0;
+  }
+
   /** The values of so many rows. */
   cells(rows: number): readonly CellValue[] {
-    const bytes = this.#bytes;
-    let [at, index] = [0, 0];
+    const cursor = new Cursor(this);
     return Array.from({ length: rows }, (_, row) => {
-      if (((this.#present[row >> 3] ?? 0) & (1 << (row & 7))) === 0) return undefined;
-      index += 1;
-      if (this.#type === 'BOOLEAN')
-        return (bytes[(index - 1) >> 3]! & (1 << ((index - 1) & 7))) !== 0;
-      const start = at;
-      if (this.#type === 'BIGINT' || this.#type === 'DOUBLE') {
-        at += numberBytes;
-        return this.#type === 'DOUBLE' ? bytes.readDoubleLE(start) : bytes.readBigInt64LE(start);
-      }
-      at += lengthBytes + bytes.readUInt32LE(start);
-      return bytes.toString('utf8', start + lengthBytes, at);
+      return cursor.goTo(row) ? cursor.value : undefined;
     });
   }
 
@@ -299,6 +293,56 @@ export class Values {
     this.#bytes = bytes;
     this.#integers = new Int32Array(bytes.buffer);
     this.#doubles = new Float64Array(bytes.buffer);
+  }
+}
+
+/** Goes through the values of a column, row by row from the first one on. */
+export class Cursor {
+  /** A value's bytes are there from `from` on, before `to`; of a text without its length. */
+  readonly bytes: Buffer;
+  from = 0;
+  to = 0;
+  readonly type: ColumnType;
+  readonly #values: Values;
+  #index = -1;
+
+  constructor(values: Values) {
+    this.#values = values;
+    this.type = values.type;
+    this.bytes = values.data;
+  }
+
+  /** Goes to the next row. @returns whether it has a value */
+  goTo(row: number): boolean {
+    if (!this.#values.has(row)) return false;
+    this.#index += 1;
+    if (this.type === 'BOOLEAN') return true;
+    const isNumber = this.type === 'BIGINT' || this.type === 'DOUBLE';
+    this.from = isNumber ? this.to : this.to + lengthBytes;
+    this.to = this.from + (isNumber ? numberBytes : this.bytes.readUInt32LE(this.to));
+    return true;
+  }
+
+  get value(): NonNullable<CellValue> {
+    const { type, bytes, from, to } = this;
+    switch (type) {
+      case 'BIGINT':
+        return bytes.readBigInt64LE(from);
+      case 'DOUBLE':
+        return bytes.readDoubleLE(from);
+      case 'BOOLEAN':
+        return (bytes[this.#index >> 3]! & (1 << (this.#index & 7))) !== 0;
+      case 'VARCHAR':
+      case 'JSON':
+        return bytes.toString('utf8', from, to);
+    }
+  }
+
+  /** A BIGINT, which need not be a `bigint` to be exact. */
+  get integer(): number | bigint {
+    const high = this.bytes.readInt32LE(this.from + 4);
+    const isSafe = high >= -(2 ** 21) && high < 2 ** 21;
+    return isSafe ? high * twoTo32 + this.bytes.readUInt32LE(this.from) : (this.value as bigint);
   }
 }
 
