@@ -117,6 +117,8 @@ export const limits = Object.freeze({
   batchBytesMin: 64 * kib,
   /** Memory that is kept from one batch for the next. Beyond: it is given back. */
   spareBytesMax: 64 * mib,
+  /** Columns, a kilobyte or so each, of tables of earlier batches. Beyond: looked up anew. */
+  plansColumnsMax: 32_768,
   /** Rest between two transactions while nobody waits for a flush. */
   loadEveryMs: 50,
   /** Wait before a failed load is tried again: doubled each time up to this. */

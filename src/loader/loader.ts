@@ -21,6 +21,7 @@ import { Erasing } from './erasing.ts';
 import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
+import { Plans } from './plans.ts';
 import { RawKeeper, type RawOptions } from './raw-keeper.ts';
 import { type ReloadAsked, Reloading, type ReloadReport } from './reloading.ts';
 import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
@@ -61,6 +62,7 @@ export class Loader {
   readonly erasing: Erasing;
   readonly raw: RawKeeper;
   readonly #waiters = new Waiters();
+  readonly #plans = new Plans();
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
   readonly #jobs: (() => Promise<void>)[] = [];
@@ -392,7 +394,7 @@ export class Loader {
 
   async #loadOnce(): Promise<void> {
     const { store, keys, logger, clock } = this.#options;
-    const batch = new Batch(store, keys, clock.nowMs());
+    const batch = new Batch(store, keys, clock.nowMs(), this.#plans);
     const cursors = await this.#read(batch);
     const [bug] = batch.faults;
     if (bug !== undefined) {

@@ -10,6 +10,10 @@ export type CellValue = bigint | number | boolean | string | undefined;
 const lengthBytes = 4;
 /** The least buffer: many columns of many tables have few values. */
 const spareBytesMin = 512;
+/** What a column that rests keeps at most. */
+const restBytesMax = 2 * spareBytesMin;
+/** Bytes of the least bits, one for each row. */
+const presentBytesMin = 64;
 const numberBytes = 8;
 /** Longer texts are copied by the runtime: a loop of ours is faster below. */
 const loopMax = 48;
@@ -21,6 +25,8 @@ const twoTo32 = 2 ** 32;
  */
 export class Rows {
   readonly #values = new Map<string, Values>();
+  /** Columns of rows that were here before, for the next ones. */
+  readonly #resting = new Map<string, Values>();
   #count = 0;
 
   get count(): number {
@@ -30,7 +36,7 @@ export class Rows {
   /** Bytes of all values. */
   get bytes(): number {
     let bytes = 0;
-    for (const values of this.#values.values()) bytes += values.data.length;
+    for (const values of this.#values.values()) bytes += values.dataBytes;
     return bytes;
   }
 
@@ -41,9 +47,21 @@ export class Rows {
 
   /** The values of a column, which is new if there is none of this name. */
   column(name: string, type: ColumnType): Values {
-    let values = this.#values.get(name);
-    if (!values) this.#values.set(name, (values = new Values(name, type)));
+    const known = this.#values.get(name);
+    if (known) return known;
+    const values = this.#resting.get(name)?.begin(type) ?? new Values(name, type);
+    this.#values.set(name, values);
     return values;
+  }
+
+  /** There are no rows here then; the next ones cost less in the same columns. */
+  clear(): void {
+    for (const [name, values] of this.#values) {
+      values.rest();
+      this.#resting.set(name, values);
+    }
+    this.#values.clear();
+    this.#count = 0;
   }
 
   /** Ends the row with the number `count`: what was added with it is in it. */
@@ -75,7 +93,9 @@ export class Rows {
   /** Gives the memory to others; there are no rows here then. */
   release(): void {
     for (const values of this.#values.values()) values.release();
+    for (const values of this.#resting.values()) values.release();
     this.#values.clear();
+    this.#resting.clear();
     this.#count = 0;
   }
 
@@ -126,7 +146,7 @@ export class Values {
   #endBefore = 0;
   #count = 0;
   /** A bit for each row: whether it has a value. */
-  #present = new Uint8Array(64);
+  #present = new Uint8Array(presentBytesMin);
   /** The last row that has a value, -1 for none. */
   #lastRow = -1;
 
@@ -153,8 +173,11 @@ export class Values {
 
   /** The values one after another, as above. */
   get data(): Buffer {
-    const isBits = this.#type === 'BOOLEAN';
-    return this.#bytes.subarray(0, isBits ? Math.ceil(this.#count / 8) : this.#end);
+    return this.#bytes.subarray(0, this.dataBytes);
+  }
+
+  get dataBytes(): number {
+    return this.#type === 'BOOLEAN' ? Math.ceil(this.#count / 8) : this.#end;
   }
 
   /** A bit for each of so many rows, the first one lowest: whether it has a value. */
@@ -251,8 +274,35 @@ export class Values {
   release(): void {
     spare.give(this.#bytes);
     this.#bytes = Buffer.alloc(0);
+    this.#forget();
+  }
+
+  /** No rows have values here until it begins again; what is much memory is for others. */
+  rest(): void {
+    if (this.#bytes.length > restBytesMax) {
+      spare.give(this.#bytes);
+      this.#hold(spare.take(0));
+    }
+    if (this.#present.length > presentBytesMin) this.#present = new Uint8Array(presentBytesMin);
+    else this.#present.fill(0);
+    this.#forget();
+  }
+
+  begin(type: ColumnType): this {
+    this.#type = type;
+    return this;
+  }
+
+  #forget(): void {
     this.#count = 0;
     this.#end = 0;
+    this.#lastRow = -1;
+  }
+
+  #hold(bytes: Buffer): void {
+    this.#bytes = bytes;
+    this.#integers = new Int32Array(bytes.buffer);
+    this.#doubles = new Float64Array(bytes.buffer);
   }
 
   #mark(row: number, end: number): void {
@@ -290,9 +340,7 @@ export class Values {
     const bytes = spare.take(least);
     bytes.set(this.#bytes);
     spare.give(this.#bytes);
-    this.#bytes = bytes;
-    this.#integers = new Int32Array(bytes.buffer);
-    this.#doubles = new Float64Array(bytes.buffer);
+    this.#hold(bytes);
   }
 }
 
