@@ -68,6 +68,11 @@ export class Batch {
     return this.#events;
   }
 
+  /** Those that its events went to. */
+  get tables(): number {
+    return this.#plans.size;
+  }
+
   /** When the oldest event of the batch was received, ms. */
   get oldestReceivedAtMs(): number {
     return this.#oldestReceivedAtMs;
