@@ -117,8 +117,16 @@ export const limits = Object.freeze({
   batchBytesMin: 64 * kib,
   /** Memory that is kept from one batch for the next. Beyond: it is given back. */
   spareBytesMax: 64 * mib,
-  /** Rest between two transactions while nobody waits for a flush. */
+  /** Columns, a kilobyte or so each, of tables of earlier batches. Beyond: looked up anew. */
+  plansColumnsMax: 32_768,
+  /** Rest between two transactions while nobody waits for a flush … */
   loadEveryMs: 50,
+  /** … and a millisecond for so many tables of the one before, if that is more … */
+  tablesPerRestMs: 2,
+  /** … and they had fewer events each than this … */
+  tableEventsMin: 20,
+  /** … but not more than this: rows are to be there within a second. */
+  loadEveryMsMax: 400,
   /** Wait before a failed load is tried again: doubled each time up to this. */
   loadRetryMsMax: 5_000,
   /** What queries and compaction may spill to disk. Beyond: they fail. */

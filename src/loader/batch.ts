@@ -9,6 +9,7 @@ import type { Account, StoreBatch, TableBatch } from '../store/index.ts';
 import { digestOf, eventId, idText } from './ids.ts';
 import { Lane } from './lane.ts';
 import { type Source, TablePlan } from './plan.ts';
+import { Plans } from './plans.ts';
 import { Counted } from './shard.ts';
 import { minuteOf, type Outcome, Tally } from './tally.ts';
 
@@ -34,6 +35,7 @@ export class Batch {
   readonly #store: Store;
   readonly #keys: KeyRing;
   readonly #nowMs: number;
+  readonly #spare: Plans;
   readonly #plans = new Map<string, TablePlan>();
   readonly #parked: { readonly source: Source; readonly reason: QuarantineReason }[] = [];
   /** Events from quarantine that stay there as they are. */
@@ -54,14 +56,21 @@ export class Batch {
   #oldestReceivedAtMs = Number.POSITIVE_INFINITY;
   #events = 0;
 
-  constructor(store: Store, keys: KeyRing, nowMs: number) {
+  /** @param spare where plans come from, and go to when they are stored. */
+  constructor(store: Store, keys: KeyRing, nowMs: number, spare = new Plans()) {
     this.#store = store;
     this.#keys = keys;
     this.#nowMs = nowMs;
+    this.#spare = spare;
   }
 
   get events(): number {
     return this.#events;
+  }
+
+  /** Those that its events went to. */
+  get tables(): number {
+    return this.#plans.size;
   }
 
   /** When the oldest event of the batch was received, ms. */
@@ -321,7 +330,8 @@ export class Batch {
       if (this.#store.tableCount + this.#newTables >= limits.tablesMax) return 'too_many_tables';
       this.#newTables += 1;
     }
-    plan = new TablePlan(schema ?? { database, table, columns: new Map() }, this.#nowMs);
+    const before = schema ?? { database, table, columns: new Map() };
+    plan = this.#spare.take(name, before, this.#nowMs);
     this.#plans.set(name, plan);
     return plan;
   }
@@ -380,9 +390,9 @@ export class Batch {
     return { tables, quarantine, released, ledger, skew, cursors, forgetBeforeMs };
   }
 
-  /** Gives its memory to the next one, when all is done. */
+  /** Gives its memory to the next one, when all is stored. */
   release(): void {
-    for (const plan of this.#plans.values()) plan.release();
+    for (const [name, plan] of this.#plans) this.#spare.give(name, plan);
   }
 
   /** The rows that cannot be read, by halving. */

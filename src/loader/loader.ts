@@ -1,14 +1,6 @@
-import {
-  type Asked,
-  type Clock,
-  fault,
-  isFault,
-  limits,
-  type Logger,
-  type Mark,
-} from '../base/index.ts';
+import { type Asked, type Clock, fault, isFault, limits, type Logger } from '../base/index.ts';
 import { assert, messageOf, type Metrics, patient, sleep } from '../base/index.ts';
-import type { Watermark } from '../base/index.ts';
+import type { Mark, Watermark } from '../base/index.ts';
 import { receiptText } from '../event/index.ts';
 import type { KeyRing } from '../keys/index.ts';
 import type { Damage, LogReader } from '../log/index.ts';
@@ -21,6 +13,8 @@ import { Erasing } from './erasing.ts';
 import { explain } from './explain.ts';
 import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
+import { restMs } from './pace.ts';
+import { Plans } from './plans.ts';
 import { RawKeeper, type RawOptions } from './raw-keeper.ts';
 import { type ReloadAsked, Reloading, type ReloadReport } from './reloading.ts';
 import { emptyReport, type ReplayReport, reportInto } from './replay.ts';
@@ -61,6 +55,7 @@ export class Loader {
   readonly erasing: Erasing;
   readonly raw: RawKeeper;
   readonly #waiters = new Waiters();
+  readonly #plans = new Plans();
   readonly #stop = new AbortController();
   #wake: () => void = () => undefined;
   readonly #jobs: (() => Promise<void>)[] = [];
@@ -342,8 +337,9 @@ export class Loader {
         await this.#rest();
         continue;
       }
+      let leftMs = 0;
       try {
-        await this.#loadOnce();
+        leftMs = restMs(await this.#loadOnce());
         this.#failures = 0;
         this.#batchBytes = Math.min(limits.batchBytesMax, this.#batchBytes * 2);
       } catch (error) {
@@ -361,8 +357,10 @@ export class Loader {
         await sleep(waitMs, this.#stop.signal);
         continue;
       }
-      const isUrgent = this.#waiters.isUrgent || this.#jobs.length > 0;
-      if (!isUrgent) await sleep(limits.loadEveryMs, this.#stop.signal);
+      const isUrgent = () => this.#waiters.isUrgent || this.#jobs.length > 0;
+      for (; leftMs > 0 && !isUrgent(); leftMs -= limits.loadEveryMs) {
+        await sleep(Math.min(leftMs, limits.loadEveryMs), this.#stop.signal);
+      }
     }
   }
 
@@ -390,9 +388,9 @@ export class Loader {
     return true;
   }
 
-  async #loadOnce(): Promise<void> {
+  async #loadOnce(): Promise<Batch> {
     const { store, keys, logger, clock } = this.#options;
-    const batch = new Batch(store, keys, clock.nowMs());
+    const batch = new Batch(store, keys, clock.nowMs(), this.#plans);
     const cursors = await this.#read(batch);
     const [bug] = batch.faults;
     if (bug !== undefined) {
@@ -409,6 +407,7 @@ export class Loader {
     batch.release();
     for (const { shard, records } of batch.parts) this.#shards.get(shard)?.reader.release(records);
     await this.raw.drop();
+    return batch;
   }
 
   /** What waits came after what was loaded, shard by shard. */

@@ -33,27 +33,33 @@ export type Place =
 /** Columns that are ours in every table: a sender's value of that name is rescued. */
 const ownColumns = new Set(['time', '_rescued_data', '_receipt']);
 
-/** Rows and schema of one table while a batch is made. Pure: nothing happens until commit. */
+/**
+ * Rows and schema of one table while a batch is made. Pure: nothing happens until commit. When its
+ * rows are stored it can rest, and begin another batch: what it knows of the table's keys stays.
+ */
 export class TablePlan {
   /** The events behind rows, by row; of those that `addPlain` took there is none. */
   readonly sources = new Map<number, Source>();
   /** Repeats of events, which are counted only. */
   readonly repeats: Source[] = [];
-  readonly #before: TableSchema;
-  readonly #nowMs: number;
+  #before: TableSchema;
+  /** The columns as they were when somebody asked last. */
+  #latest: ReadonlyMap<string, Column>;
+  #nowMs: number;
   /** Whether the event that is added makes no columns. */
   #isTooNew = false;
   readonly #columns: Map<string, ColumnDraft>;
   readonly #rows = new Rows();
-  readonly #receipts = this.#rows.column('_receipt', 'BIGINT');
-  readonly #times = this.#rows.column('time', 'BIGINT');
+  #receipts = this.#rows.column('_receipt', 'BIGINT');
+  #times = this.#rows.column('time', 'BIGINT');
   readonly #scanner: Scanner;
-  readonly #rescued = new Map<string, number>();
+  #rescued = new Map<string, number>();
   /** By row. */
   readonly #ids = new Map<number, SeenId>();
 
   constructor(before: TableSchema, nowMs = 0) {
     this.#before = before;
+    this.#latest = before.columns;
     this.#nowMs = nowMs;
     this.#columns = new Map(
       [...before.columns].map(([name, column]) => [name, { column, values: undefined }]),
@@ -150,9 +156,35 @@ export class TablePlan {
     };
   }
 
+  /** Columns of the table, as they are with the rows of the batch. */
+  get columns(): number {
+    return this.#columns.size;
+  }
+
   /** Gives the memory of the rows to others, when they are stored or will not be. */
   release(): void {
     this.#rows.release();
+  }
+
+  /** Without rows until it begins again: they are stored. */
+  rest(): void {
+    for (const draft of this.#columns.values()) draft.values = undefined;
+    this.#rows.clear();
+    this.#scanner.rest();
+    this.#rescued = new Map();
+    this.sources.clear();
+    this.#ids.clear();
+    this.repeats.length = 0;
+  }
+
+  /** @returns whether it can: not if somebody else has changed the table meanwhile. */
+  begin(schema: TableSchema, nowMs: number): boolean {
+    if (schema.columns !== this.#columnsNow()) return false;
+    this.#before = schema;
+    this.#nowMs = nowMs;
+    this.#receipts = this.#rows.column('_receipt', 'BIGINT');
+    this.#times = this.#rows.column('time', 'BIGINT');
+    return true;
   }
 
   addDuplicate(source: Source): void {
@@ -165,12 +197,23 @@ export class TablePlan {
     return {
       database: this.#before.database,
       table: this.#before.table,
-      columns: new Map([...this.#columns].map(([name, { column }]) => [name, column])),
+      columns: this.#columnsNow(),
       rows: leaveOut.size === 0 ? rows : rows.slice(0, rows.count, leaveOut),
       rescued: this.#rescued,
       duplicates: this.repeats.length,
       ids: [...this.#ids].flatMap(([index, id]) => (leaveOut.has(index) ? [] : [id])),
     };
+  }
+
+  /** The same map for the same columns. */
+  #columnsNow(): ReadonlyMap<string, Column> {
+    const latest = this.#latest;
+    let isSame = latest.size === this.#columns.size;
+    for (const [name, { column }] of this.#columns) isSame &&= latest.get(name) === column;
+    if (!isSame) {
+      this.#latest = new Map([...this.#columns].map(([name, { column }]) => [name, column]));
+    }
+    return this.#latest;
   }
 
   #place(name: string, member: Member): Place {

@@ -59,6 +59,12 @@ export class Scanner {
     this.#times = rows.column('time', 'BIGINT');
   }
 
+  /** Until the next rows: what is known of keys stays, what belongs to rows does not. */
+  rest(): void {
+    this.#given = undefined;
+    this.#bytes = undefined;
+  }
+
   /** By how many seconds `td_record_time` of the last event was off; undefined without one. */
   skewSeconds(receivedAtMs: number): number | undefined {
     return this.#given && secondsIn(this.#given) - secondsOf(receivedAtMs);

@@ -2,9 +2,9 @@ import type { DuckWriter } from './duckdb.ts';
 import { lakeSql, readFiles, readSealed } from './lake-catalog.ts';
 import { receiptSql } from './receipts.ts';
 import { macrosSql } from './td-macros.ts';
-import type { CellValue, Rows } from './rows.ts';
+import type { Rows } from './rows.ts';
 import { type Column, type ColumnType, skewBounds } from './types.ts';
-import type { TableBatch, TableSchema } from './types.ts';
+import type { TableBatch } from './types.ts';
 import { nowSql, type Relations, type StoredTable } from './views.ts';
 
 /*
@@ -274,6 +274,7 @@ export function growth(
   before: StoredTable | undefined,
   after: StoredTable,
 ): readonly string[] {
+  if (before?.columns === after.columns) return [];
   const { id, database, table } = after;
   const hot = `mr.hot_${id}`;
   const columns = [...after.columns.values()];
@@ -321,24 +322,21 @@ export function rowColumns(rows: Rows): string {
   return [...rows.columns.keys()].map((name) => `"${name}"`).join(', ');
 }
 
-/** The rows with all columns of their hot table, in its order. */
-export function tableRows(rows: Rows, table: TableSchema): readonly (readonly CellValue[])[] {
-  const places = [...rows.columns.keys()];
-  const names = ['time', '_rescued_data', '_receipt', ...table.columns.keys()];
-  const order = names.map((name) => places.indexOf(name));
-  return rows.cells().map((cells) => order.map((index) => cells[index]));
-}
-
 /** The statements that count what was written to tables. */
 export function countsSql(batches: readonly (TableBatch & StoredTable)[]): readonly string[] {
-  const counts = batches.map(({ id, rows, duplicates }) => `(${id}, ${rows.count}, ${duplicates})`);
   const rescued = batches.flatMap((batch) => {
     return [...batch.rescued].map(([name, count]) => `(${batch.id}, '${name}', ${count})`);
   });
   const sql: string[] = [];
-  if (counts.length > 0) {
+  if (batches.length > 0) {
+    // The engine reads long texts at a quarter of the cost of as many rows of VALUES.
+    const numbers = (of: (batch: TableBatch & StoredTable) => number) => {
+      return `unnest(string_split('${batches.map(of).join()}', ',')::BIGINT[])`;
+    };
     sql.push(`UPDATE mr.tables SET rows = rows + added, duplicates = duplicates + repeated
-      FROM (VALUES ${counts.join(', ')}) AS counts (table_id, added, repeated)
+      FROM (SELECT ${numbers(({ id }) => id)} AS table_id,
+        ${numbers(({ rows }) => rows.count)} AS added,
+        ${numbers(({ duplicates }) => duplicates)} AS repeated)
       WHERE id = table_id`);
   }
   if (rescued.length > 0) {

@@ -18,9 +18,7 @@ import {
   DuckDBTimestampTZValue,
   DuckDBTimestampValue,
   type DuckDBValue,
-  LIST,
   StatementType,
-  VARCHAR,
 } from '@duckdb/node-api';
 import accessors from '@duckdb/node-api/lib/vectors/dataAccessors.js';
 import { assert, fault, limits, MillraceError, messageOf } from '../base/index.ts';
@@ -158,14 +156,7 @@ export class Duck {
 }
 
 /** A value that is appended as it is; undefined is NULL. */
-export type Appended =
-  | string
-  | Date
-  | bigint
-  | number
-  | boolean
-  | readonly (string | null)[]
-  | undefined;
+export type Appended = string | Date | bigint | number | boolean | undefined;
 
 function appendValue(appender: DuckDBAppender, value: Appended): void {
   if (value === undefined) appender.appendNull();
@@ -173,9 +164,7 @@ function appendValue(appender: DuckDBAppender, value: Appended): void {
   else if (typeof value === 'bigint') appender.appendBigInt(value);
   else if (typeof value === 'number') appender.appendDouble(value);
   else if (typeof value === 'boolean') appender.appendBoolean(value);
-  else if (Array.isArray(value)) appender.appendList(value as (string | null)[], LIST(VARCHAR));
-  else if (value instanceof Date)
-    appender.appendTimestamp(new DuckDBTimestampValue(BigInt(value.getTime()) * 1000n));
+  else appender.appendTimestamp(new DuckDBTimestampValue(BigInt(value.getTime()) * 1000n));
 }
 
 /** A connection for our own SQL. */

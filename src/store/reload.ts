@@ -5,7 +5,7 @@ import type { DuckWriter } from './duckdb.ts';
 import type { DuckLake } from './lake.ts';
 import type { Between, LakeFile } from './lake-types.ts';
 import type { Reload, Stretch } from './reload-types.ts';
-import { staged } from './staging.ts';
+import { parquetOf, staged } from './staging.ts';
 import type { Column, ColumnType, TableBatch, TableSchema } from './types.ts';
 import { nowSql, quoted, type Relations, type StoredTable } from './views.ts';
 
@@ -348,7 +348,7 @@ function scratchSql(
 }
 
 function insert(writer: DuckWriter, into: string, { rows }: TableBatch, path: string) {
-  return staged(rows, path, (file) => {
+  return staged(parquetOf(rows), path, (file) => {
     return writer.run(`INSERT INTO ${into} (${rowColumns(rows)}) ${selectRows(rows, file)}`);
   });
 }

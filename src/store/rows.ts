@@ -10,6 +10,10 @@ export type CellValue = bigint | number | boolean | string | undefined;
 const lengthBytes = 4;
 /** The least buffer: many columns of many tables have few values. */
 const spareBytesMin = 512;
+/** What a column that rests keeps at most. */
+const restBytesMax = 2 * spareBytesMin;
+/** Bytes of the least bits, one for each row. */
+const presentBytesMin = 64;
 const numberBytes = 8;
 /** Longer texts are copied by the runtime: a loop of ours is faster below. */
 const loopMax = 48;
@@ -21,6 +25,8 @@ const twoTo32 = 2 ** 32;
  */
 export class Rows {
   readonly #values = new Map<string, Values>();
+  /** Columns of rows that were here before, for the next ones. */
+  readonly #resting = new Map<string, Values>();
   #count = 0;
 
   get count(): number {
@@ -30,7 +36,7 @@ export class Rows {
   /** Bytes of all values. */
   get bytes(): number {
     let bytes = 0;
-    for (const values of this.#values.values()) bytes += values.data.length;
+    for (const values of this.#values.values()) bytes += values.dataBytes;
     return bytes;
   }
 
@@ -41,9 +47,21 @@ export class Rows {
 
   /** The values of a column, which is new if there is none of this name. */
   column(name: string, type: ColumnType): Values {
-    let values = this.#values.get(name);
-    if (!values) this.#values.set(name, (values = new Values(name, type)));
+    const known = this.#values.get(name);
+    if (known) return known;
+    const values = this.#resting.get(name)?.begin(type) ?? new Values(name, type);
+    this.#values.set(name, values);
     return values;
+  }
+
+  /** There are no rows here then; the next ones cost less in the same columns. */
+  clear(): void {
+    for (const [name, values] of this.#values) {
+      values.rest();
+      this.#resting.set(name, values);
+    }
+    this.#values.clear();
+    this.#count = 0;
   }
 
   /** Ends the row with the number `count`: what was added with it is in it. */
@@ -75,7 +93,9 @@ export class Rows {
   /** Gives the memory to others; there are no rows here then. */
   release(): void {
     for (const values of this.#values.values()) values.release();
+    for (const values of this.#resting.values()) values.release();
     this.#values.clear();
+    this.#resting.clear();
     this.#count = 0;
   }
 
@@ -111,7 +131,7 @@ class Spare {
   }
 }
 
-const spare = new Spare();
+export const spare = new Spare();
 
 /** The values of one column, those of a row after those of the row before. */
 export class Values {
@@ -126,7 +146,7 @@ export class Values {
   #endBefore = 0;
   #count = 0;
   /** A bit for each row: whether it has a value. */
-  #present = new Uint8Array(64);
+  #present = new Uint8Array(presentBytesMin);
   /** The last row that has a value, -1 for none. */
   #lastRow = -1;
 
@@ -152,9 +172,12 @@ export class Values {
   }
 
   /** The values one after another, as above. */
-  get data(): Uint8Array {
-    const isBits = this.#type === 'BOOLEAN';
-    return this.#bytes.subarray(0, isBits ? Math.ceil(this.#count / 8) : this.#end);
+  get data(): Buffer {
+    return this.#bytes.subarray(0, this.dataBytes);
+  }
+
+  get dataBytes(): number {
+    return this.#type === 'BOOLEAN' ? Math.ceil(this.#count / 8) : this.#end;
   }
 
   /** A bit for each of so many rows, the first one lowest: whether it has a value. */
@@ -234,22 +257,16 @@ export class Values {
     for (let at = 0; at < this.#count; at += 1) this.#doubles[at] = Number(integers[at]);
   }
 
+  /** Whether a row has a value. */
+  has(row: number): boolean {
+    return ((this.#present[row >> 3] ?? 0) & (1 << (row & 7))) !== 0;
+  }
+
   /** The values of so many rows. */
   cells(rows: number): readonly CellValue[] {
-    const bytes = this.#bytes;
-    let [at, index] = [0, 0];
+    const cursor = new Cursor(this);
     return Array.from({ length: rows }, (_, row) => {
-      if (((this.#present[row >> 3] ?? 0) & (1 << (row & 7))) === 0) return undefined;
-      index += 1;
-      if (this.#type === 'BOOLEAN')
-        return (bytes[(index - 1) >> 3]! & (1 << ((index - 1) & 7))) !== 0;
-      const start = at;
-      if (this.#type === 'BIGINT' || this.#type === 'DOUBLE') {
-        at += numberBytes;
-        return this.#type === 'DOUBLE' ? bytes.readDoubleLE(start) : bytes.readBigInt64LE(start);
-      }
-      at += lengthBytes + bytes.readUInt32LE(start);
-      return bytes.toString('utf8', start + lengthBytes, at);
+      return cursor.goTo(row) ? cursor.value : undefined;
     });
   }
 
@@ -257,8 +274,35 @@ export class Values {
   release(): void {
     spare.give(this.#bytes);
     this.#bytes = Buffer.alloc(0);
+    this.#forget();
+  }
+
+  /** No rows have values here until it begins again; what is much memory is for others. */
+  rest(): void {
+    if (this.#bytes.length > restBytesMax) {
+      spare.give(this.#bytes);
+      this.#hold(spare.take(0));
+    }
+    if (this.#present.length > presentBytesMin) this.#present = new Uint8Array(presentBytesMin);
+    else this.#present.fill(0);
+    this.#forget();
+  }
+
+  begin(type: ColumnType): this {
+    this.#type = type;
+    return this;
+  }
+
+  #forget(): void {
     this.#count = 0;
     this.#end = 0;
+    this.#lastRow = -1;
+  }
+
+  #hold(bytes: Buffer): void {
+    this.#bytes = bytes;
+    this.#integers = new Int32Array(bytes.buffer);
+    this.#doubles = new Float64Array(bytes.buffer);
   }
 
   #mark(row: number, end: number): void {
@@ -296,9 +340,57 @@ export class Values {
     const bytes = spare.take(least);
     bytes.set(this.#bytes);
     spare.give(this.#bytes);
-    this.#bytes = bytes;
-    this.#integers = new Int32Array(bytes.buffer);
-    this.#doubles = new Float64Array(bytes.buffer);
+    this.#hold(bytes);
+  }
+}
+
+/** Goes through the values of a column, row by row from the first one on. */
+export class Cursor {
+  /** A value's bytes are there from `from` on, before `to`; of a text without its length. */
+  readonly bytes: Buffer;
+  from = 0;
+  to = 0;
+  readonly type: ColumnType;
+  readonly #values: Values;
+  #index = -1;
+
+  constructor(values: Values) {
+    this.#values = values;
+    this.type = values.type;
+    this.bytes = values.data;
+  }
+
+  /** Goes to the next row. @returns whether it has a value */
+  goTo(row: number): boolean {
+    if (!this.#values.has(row)) return false;
+    this.#index += 1;
+    if (this.type === 'BOOLEAN') return true;
+    const isNumber = this.type === 'BIGINT' || this.type === 'DOUBLE';
+    this.from = isNumber ? this.to : this.to + lengthBytes;
+    this.to = this.from + (isNumber ? numberBytes : this.bytes.readUInt32LE(this.to));
+    return true;
+  }
+
+  get value(): NonNullable<CellValue> {
+    const { type, bytes, from, to } = this;
+    switch (type) {
+      case 'BIGINT':
+        return bytes.readBigInt64LE(from);
+      case 'DOUBLE':
+        return bytes.readDoubleLE(from);
+      case 'BOOLEAN':
+        return (bytes[this.#index >> 3]! & (1 << (this.#index & 7))) !== 0;
+      case 'VARCHAR':
+      case 'JSON':
+        return bytes.toString('utf8', from, to);
+    }
+  }
+
+  /** A BIGINT, which need not be a `bigint` to be exact. */
+  get integer(): number | bigint {
+    const high = this.bytes.readInt32LE(this.from + 4);
+    const isSafe = high >= -(2 ** 21) && high < 2 ** 21;
+    return isSafe ? high * twoTo32 + this.bytes.readUInt32LE(this.from) : (this.value as bigint);
   }
 }
 

@@ -1,12 +1,14 @@
 import { open, rm } from 'node:fs/promises';
 import { assert } from '../base/index.ts';
+import type { Lists } from './lists.ts';
 import type { ColumnType, Rows, Values } from './rows.ts';
 
 /*
  * Rows as a Parquet file: the form that the engine reads with the least work. It has one row
  * group, and in it one page for each column: uncompressed, values one after another (PLAIN),
  * before them a bit for each row that tells whether it has one. Columns are called c0, c1, … in
- * the order of `rows.columns`: a name of the sender's may be a word of the engine.
+ * the order of `rows.columns`: a name of the sender's may be a word of the engine. Lists of texts
+ * may stand behind them.
  * Source: Apache Parquet 2.10, parquet.thrift and Encodings.md; Thrift's compact protocol.
  */
 
@@ -19,17 +21,24 @@ const physicalTypes: Readonly<Record<ColumnType, number>> = {
   VARCHAR: 6,
   JSON: 6,
 };
-const [dataPage, plain, rle, optional, utf8, uncompressed] = [0, 0, 3, 1, 0, 0];
+const [dataPage, plain, rle, utf8, list, uncompressed] = [0, 0, 3, 0, 3, 0];
+const [required, optional, repeated] = [0, 1, 2];
 
-/** The file, in pieces. */
-export function parquetOf(rows: Rows): readonly Uint8Array[] {
+/** The file, in pieces. @param lists as many as rows. */
+export function parquetOf(rows: Rows, lists?: Lists): readonly Uint8Array[] {
   const pieces: Uint8Array[] = [magic];
   let at = magic.length;
   const chunks: Chunk[] = [];
-  for (const values of rows.columns.values()) {
-    const page = pageOf(values, rows.count);
+  const columns = [...rows.columns.values(), ...(lists ? [lists] : [])];
+  for (const [index, column] of columns.entries()) {
+    const isLists = column === lists;
+    const levels = isLists ? levelsOfLists(lists) : [levelsOf(column as Values, rows.count)];
+    const entries = isLists ? lists.entries : rows.count;
+    const page = pageOf(entries, levels, column.data);
     const bytes = page.reduce((sum, piece) => sum + piece.length, 0);
-    chunks.push({ values, at, bytes });
+    const { type } = column;
+    const path = [`c${index}`, ...(isLists ? ['list', 'element'] : [])];
+    chunks.push({ type, path, entries, at, bytes });
     pieces.push(...page);
     at += bytes;
   }
@@ -40,61 +49,93 @@ export function parquetOf(rows: Rows): readonly Uint8Array[] {
 }
 
 /** A column's page and where it is. */
-type Chunk = { readonly values: Values; readonly at: number; readonly bytes: number };
+type Chunk = {
+  readonly type: ColumnType;
+  /** Its name, and those of what is in it. */
+  readonly path: readonly string[];
+  readonly entries: number;
+  readonly at: number;
+  readonly bytes: number;
+};
 
-function pageOf(values: Values, rows: number): readonly Uint8Array[] {
-  const levels = levelsOf(values, rows);
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(levels.length);
-  const bytes = length.length + levels.length + values.data.length;
+function pageOf(
+  entries: number,
+  levels: readonly Uint8Array[],
+  data: Uint8Array,
+): readonly Uint8Array[] {
+  const pieces = levels.flatMap((bits) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(bits.length);
+    return [length, bits];
+  });
+  const bytes = pieces.reduce((sum, piece) => sum + piece.length, data.length);
   const header = new Thrift()
     .i32(1, dataPage)
     .i32(2, bytes)
     .i32(3, bytes)
-    .struct(5, (page) => page.i32(1, rows).i32(2, plain).i32(3, rle).i32(4, rle))
+    .struct(5, (page) => page.i32(1, entries).i32(2, plain).i32(3, rle).i32(4, rle))
     .end();
-  return [header, length, levels, values.data];
+  return [header, ...pieces, data];
 }
 
 /** Definition levels: one run if all rows have a value, else bits. */
 function levelsOf(values: Values, rows: number): Buffer {
   if (values.count === rows) return Buffer.from([...varint(rows << 1), 1]);
-  const bits = values.present(rows);
-  return Buffer.concat([Buffer.from(varint((bits.length << 1) | 1)), bits]);
+  return bitRun(values.present(rows), 1);
+}
+
+/** How deep each entry repeats what is before it, and how much of it is there. */
+function levelsOfLists({ repetitions, definitions }: Lists): readonly Buffer[] {
+  return [bitRun(repetitions, 1), bitRun(definitions, 2)];
+}
+
+/** A run of numbers of so many bits each, packed, in groups of eight. */
+function bitRun(packed: Uint8Array, width: number): Buffer {
+  return Buffer.concat([Buffer.from(varint(((packed.length / width) << 1) | 1)), packed]);
 }
 
 function footerOf(chunks: readonly Chunk[], rows: number): Buffer {
-  const bytes = chunks.reduce((sum, chunk) => sum + chunk.bytes, 0);
+  const allBytes = chunks.reduce((sum, chunk) => sum + chunk.bytes, 0);
   const root = new Thrift().text(4, 'rows').i32(5, chunks.length).end();
-  const columns = chunks.map(({ values: { type } }, index) => {
-    const element = new Thrift().i32(1, physicalTypes[type]).i32(3, optional);
-    element.text(4, `c${index}`);
-    if (physicalTypes[type] === physicalTypes.VARCHAR) element.i32(6, utf8);
-    return element.end();
-  });
-  const metas = chunks.map((chunk, index) => {
+  const columns = chunks.flatMap(({ path, type }) => elementsOf(path, type));
+  const metas = chunks.map(({ type, path, entries, at, bytes }) => {
     return new Thrift()
-      .i64(2, chunk.at)
+      .i64(2, at)
       .struct(3, (meta) =>
         meta
-          .i32(1, physicalTypes[chunk.values.type])
+          .i32(1, physicalTypes[type])
           .i32s(2, [plain, rle])
-          .texts(3, [`c${index}`])
+          .texts(3, path)
           .i32(4, uncompressed)
-          .i64(5, rows)
-          .i64(6, chunk.bytes)
-          .i64(7, chunk.bytes)
-          .i64(9, chunk.at),
+          .i64(5, entries)
+          .i64(6, bytes)
+          .i64(7, bytes)
+          .i64(9, at),
       )
       .end();
   });
-  const group = new Thrift().structs(1, metas).i64(2, bytes).i64(3, rows).end();
+  const group = new Thrift().structs(1, metas).i64(2, allBytes).i64(3, rows).end();
   return new Thrift()
     .i32(1, 1)
     .structs(2, [root, ...columns])
     .i64(3, rows)
     .structs(4, [group])
     .end();
+}
+
+/** A column in the schema; lists are groups of a group of what is in them. */
+function elementsOf(path: readonly string[], type: ColumnType): readonly Buffer[] {
+  const [name = '', ...inner] = path;
+  const leaf = new Thrift().i32(1, physicalTypes[type]).i32(3, optional);
+  leaf.text(4, inner.at(-1) ?? name);
+  if (physicalTypes[type] === physicalTypes.VARCHAR) leaf.i32(6, utf8);
+  if (inner.length === 0) return [leaf.end()];
+  const outer = new Thrift().i32(3, required).text(4, name).i32(5, 1).i32(6, list);
+  const middle = new Thrift()
+    .i32(3, repeated)
+    .text(4, inner[0] ?? '')
+    .i32(5, 1);
+  return [outer.end(), middle.end(), leaf.end()];
 }
 
 const [typeI32, typeI64, typeText, typeList, typeStruct] = [5, 6, 8, 9, 12];
@@ -176,14 +217,13 @@ function varint(value: number): readonly number[] {
 
 /** Lends a file with rows that the engine reads; it need not survive anything. */
 export async function staged<T>(
-  rows: Rows,
+  pieces: readonly Uint8Array[],
   path: string,
   use: (path: string) => Promise<T>,
 ): Promise<T> {
   try {
     const file = await open(path, 'w');
     try {
-      const pieces = parquetOf(rows);
       const { bytesWritten } = await file.writev(pieces);
       const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
       assert(bytesWritten === bytes, 'there was room for all rows');

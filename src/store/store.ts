@@ -16,12 +16,12 @@ import {
 } from './catalog.ts';
 import { Duck, type DuckReader, type DuckWriter } from './duckdb.ts';
 import { DuckEraser } from './eraser.ts';
-import { areFew, freshRows } from './fresh.ts';
+import { areFew, FreshRows, selectFresh } from './fresh.ts';
 import type { Between } from './lake-types.ts';
 import { DuckLake } from './lake.ts';
 import { type Kept, Parked } from './parked.ts';
 import { DuckReload } from './reload.ts';
-import { staged } from './staging.ts';
+import { parquetOf, staged } from './staging.ts';
 import { receiptSql } from './receipts.ts';
 import { StillFiles } from './still.ts';
 import { SyncedLog } from './synced.ts';
@@ -213,15 +213,20 @@ export class DuckStore implements Store {
     }
     const { rows } = batch;
     if (rows.count === 0 || areFew(rows)) return;
-    await staged(rows, this.#stagingPath(), (path) =>
+    await staged(parquetOf(rows), this.#stagingPath(), (path) =>
       writer.run(`INSERT INTO mr.hot_${batch.id} (${rowColumns(rows)}) ${selectRows(rows, path)}`),
     );
   }
 
   async #writeFresh(batches: readonly (TableBatch & StoredTable)[]): Promise<void> {
-    const few = batches.filter(({ rows }) => areFew(rows));
-    const rows = few.flatMap((batch) => freshRows(batch.rows, batch));
-    if (rows.length > 0) await this.#parts.writer.append('mr', 'fresh', rows);
+    const fresh = new FreshRows();
+    for (const batch of batches) if (areFew(batch.rows)) fresh.add(batch.rows, batch);
+    if (fresh.count > 0) {
+      await staged(fresh.file, this.#stagingPath(), (path) =>
+        this.#parts.writer.run(`INSERT INTO mr.fresh ${selectFresh(path)}`),
+      );
+    }
+    fresh.release();
   }
 
   async #writeIds({ tables, forgetBeforeMs }: StoreBatch): Promise<void> {
@@ -271,7 +276,7 @@ export class DuckStore implements Store {
   }
 
   async accepts({ rows }: TableBatch): Promise<boolean> {
-    return staged(rows, this.#stagingPath(), async (path) => {
+    return staged(parquetOf(rows), this.#stagingPath(), async (path) => {
       const { checker } = this.#parts;
       try {
         await checker.run(`CREATE OR REPLACE TEMP TABLE checked AS ${selectRows(rows, path)}`);
