@@ -24,7 +24,10 @@ type Running = { readonly process: object; readonly rooms: Awaited<ReturnType<ty
 test('what two edges acknowledge is logged once, though one is killed all the time', async () => {
   const random = seeded(6);
   const processes = new AsyncLocalStorage<object>();
+  /** Hears that the disk is at work for a process. */
+  let heard: (process: object | undefined) => void = ignore;
   const pass = async () => {
+    heard(processes.getStore());
     for (let turns = 1 + Math.floor(random() * 3); turns > 0; turns -= 1) await sleep(0);
   };
   const disk = new SimDisk(random, { owner: () => processes.getStore(), pass });
@@ -65,7 +68,18 @@ test('what two edges acknowledge is logged once, though one is killed all the ti
       void post(mortal);
       return post(steady);
     });
-    await sleep(random() * 6);
+    // At any moment; and, each second time, in one of its next operations: the first ones look
+    // for keys, then it writes.
+    if (round % 2 === 0) await sleep(random() * 6);
+    else {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      let left = 1 + Math.floor(random() * 4);
+      heard = (process) => {
+        left -= process === mortal.process ? 1 : 0;
+        if (left === 0) resolve();
+      };
+      await promise;
+    }
     disk.kill(mortal.process);
     void mortal.rooms.close();
     await Promise.all(answers);
