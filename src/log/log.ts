@@ -59,6 +59,7 @@ export class Log {
   #durableOffset: number;
   #durableEvents = 0;
   #waiting: Waiting[] = [];
+  #room = Buffer.alloc(0);
   #waitingBytes = 0;
   /** When the oldest record came that is not on disk. */
   #oldestAtMs: number | undefined;
@@ -279,7 +280,7 @@ export class Log {
     const { header, file } = this.#segment;
     const start = this.#durableOffset;
     const size = group.reduce((sum, { record }) => sum + frameOverheadBytes + record.length, 0);
-    const bytes = Buffer.allocUnsafe(size);
+    const bytes = this.#roomFor(size);
     let at = 0;
     for (const { record } of group) {
       encodeFrame(header, start + at, record, bytes, at);
@@ -305,6 +306,16 @@ export class Log {
     this.#answer(group, start);
     this.#prepare();
     return true;
+  }
+
+  /** Memory for one group: the same again, for one is written at a time. */
+  #roomFor(size: number): Buffer {
+    if (size > limits.groupBytesMax) return Buffer.allocUnsafe(size);
+    if (size > this.#room.length) {
+      const room = Math.min(limits.groupBytesMax, Math.max(size, 2 * this.#room.length));
+      this.#room = Buffer.allocUnsafeSlow(room);
+    }
+    return this.#room.subarray(0, size);
   }
 
   /** Whether the next segment is to begin: as soon as one is prepared, if this one is not. */

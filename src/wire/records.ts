@@ -31,21 +31,20 @@ export function oneRecord(body: Buffer): Buffer {
 /** The records of a body with one in each line; empty lines are none. */
 function recordsByLine(body: Buffer): readonly Buffer[] {
   const records: Buffer[] = [];
-  const text = body.toString('latin1');
   const isAsciiOnly = isAscii(body);
   let number = 0;
   for (let at = 0; at < body.length; ) {
-    const found = text.indexOf('\n', at);
+    const found = body.indexOf(0x0a, at);
     const end = found === -1 ? body.length : found;
     const line = body.subarray(at, end);
-    const lineText = text.slice(at, end);
+    const text = body.toString('latin1', at, end);
     number += 1;
     at = end + 1;
     mustBeFewEnough(number, 2 * limits.requestRecordsMax);
-    if (lineText.trim() === '') continue;
+    if (text.trim() === '') continue;
     // One of ASCII alone is its own text: it is not decoded again.
-    if (!isAsciiOnly || !isObjectText(lineText))
-      named(`line ${number}`, () => mustBeObject(parsed(line)));
+    const isGood = isAsciiOnly && isObjectText(text);
+    if (!isGood) named(`line ${number}`, () => mustBeObject(parsed(line)));
     mustFit(line.length, limits.bodyBytesMax, `line ${number}`);
     records.push(line);
     mustBeFewEnough(records.length, limits.requestRecordsMax);
