@@ -20,8 +20,9 @@
  *  2. A key that was created before an event was acknowledged is known when the event is loaded.
  *  3. A batch that failed is read anew; nothing of it is remembered.
  *
- * Limits: `batchBytesMax`, `loadEveryMs`, `loadRetryMsMax`, `columnsMax`, `tablesMax`, `idsKeptMs`,
- * `alarmLinesMax`, `webhooksMax`, `marksMax`, `waitingBytesMax`, `housekeepingEveryMs`,
+ * Limits: `batchBytesMax`, `loadEveryMs`, `loadEveryMsMax`, `tablesPerRestMs`, `tableEventsMin`,
+ * `plansColumnsMax`, `loadRetryMsMax`, `columnsMax`, `tablesMax`, `idsKeptMs`, `alarmLinesMax`,
+ * `webhooksMax`, `marksMax`, `waitingBytesMax`, `housekeepingEveryMs`,
  * `auditEveryMs`, `upkeepEveryMs`, `upkeepRetryMs`, `hotRowGroupBytesMax`, `reloadHotRowsMax`,
  * `reloadRoundsMax`, `--archive-minutes`, `--compaction-share`, `--raw-days`.
  */
