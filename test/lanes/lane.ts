@@ -19,8 +19,10 @@ export type Sent = {
 
 /** What came of it. */
 export type Played = {
-  /** All that was answered; what no two edges say alike is taken out. */
+  /** All that was answered, and how it ended; what no two edges say alike is taken out. */
   readonly answers: string;
+  /** TCP cut it, for it was closed before all of it had come: answers may be lost on their way. */
+  readonly isReset: boolean;
   /** What the log has of it, each as text. */
   readonly records: readonly string[];
   /** Requests that Node's parser read. */
@@ -90,10 +92,7 @@ export class Lane implements AsyncDisposable {
       end.resolve();
     };
     ours.on('data', (chunk: Buffer) => (answers += chunk.toString('latin1')));
-    // TCP resets a connection that was closed before all of it had come: a matter of time, and what
-    // was answered is compared all the same.
-    const reset = bySocket ? 'ends' : 'is reset';
-    ours.once('end', endsAs('ends')).once('close', endsAs('ends')).on('error', endsAs(reset));
+    ours.once('end', endsAs('ends')).once('close', endsAs('ends')).on('error', endsAs('is reset'));
     for (const piece of sent.pieces) {
       ours.write(piece);
       for (let turn = 0; turn < sent.turns; turn += 1) await setImmediate();
@@ -105,8 +104,10 @@ export class Lane implements AsyncDisposable {
     ours.destroy();
     its.destroy();
     const records = await this.#records();
+    const isReset = bySocket && ended === 'is reset';
     return {
-      answers: `${comparable(answers, records)}<${ended}>`,
+      answers: comparable(answers, records) + (isReset ? '' : `<${ended}>`),
+      isReset,
       records: records.map(({ text }) => text),
       byNode: begunByNode.get(its) ?? 0,
     };
