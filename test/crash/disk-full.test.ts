@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { rm, statfs, writeFile } from 'node:fs/promises';
+import { appendFile, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { audit, Ledger, promiseKept, Senders } from '../support/senders.ts';
@@ -19,7 +20,6 @@ test.skipIf(!canMount()).each([
   async ({ reserveBytes }) => {
     await using disk = await smallDisk(reserveBytes + roomBytes);
     const data = join(disk.path, 'data');
-    const ballast = join(disk.path, 'ballast');
     const key = await createKey(data, 'small');
     const ledger = new Ledger();
     const start = () => TestServer.start(data, ['--disk-reserve', String(reserveBytes)]);
@@ -30,28 +30,28 @@ test.skipIf(!canMount()).each([
     await using first = await start();
     await using senders = send(first);
     await eventually('events are taken', () => Promise.resolve(ledger.acknowledged.size > 500));
-    await fill(disk.path, ballast, reserveBytes / 2);
+    await using ballast = new Ballast(disk.path, reserveBytes / 2);
     await untilRefused(ledger);
     await checkRefusal(first, key, ledger);
     await untilReadiness(first, 503);
     await eventually('/healthz', async () => (await adminStatus(first, 'healthz')) === 200);
     await senders.stop();
-    await rm(ballast);
+    await ballast.remove();
     await untilReadiness(first, 200);
     expect(await postOne(first, key, ledger)).toBe(200);
 
     // Full again, and killed in that state.
     await using moreSenders = send(first);
-    await fill(disk.path, ballast, reserveBytes / 2);
+    await using moreBallast = new Ballast(disk.path, reserveBytes / 2);
     await untilRefused(ledger);
     await first.kill();
     await moreSenders.stop();
     // Without a reserve there is no room to start either.
-    if (reserveBytes === 0) await rm(ballast);
+    if (reserveBytes === 0) await moreBallast.remove();
     await using second = await start();
     if (reserveBytes > 0) {
       expect(await postOne(second, key, ledger)).toBe(503);
-      await rm(ballast);
+      await moreBallast.remove();
     }
     await untilReadiness(second, 200);
     expect(await postOne(second, key, ledger)).toBe(200);
@@ -101,15 +101,41 @@ async function adminStatus(server: TestServer, door: 'readyz' | 'healthz'): Prom
   return response.status;
 }
 
-/** Writes a file that leaves about `keepBytes` free. */
-async function fill(disk: string, path: string, keepBytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(disk);
-  await writeFile(path, Buffer.alloc(Math.max(0, bavail * bsize - keepBytes))).catch(
-    // The server takes room meanwhile: then the disk is as full as it gets.
-    (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOSPC') throw error;
-    },
-  );
+/**
+ * A file that leaves about `keepBytes` of a disk free. It also takes what is freed later: a server
+ * that ran out of room lets go of some, and would have found enough to go on.
+ */
+class Ballast implements AsyncDisposable {
+  readonly #path: string;
+  readonly #laid: Promise<void>;
+  #isRemoved = false;
+
+  constructor(disk: string, keepBytes: number) {
+    this.#path = join(disk, 'ballast');
+    this.#laid = this.#lay(disk, keepBytes);
+  }
+
+  async remove(): Promise<void> {
+    this.#isRemoved = true;
+    await this.#laid;
+    await rm(this.#path, { force: true });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.remove();
+  }
+
+  async #lay(disk: string, keepBytes: number): Promise<void> {
+    while (!this.#isRemoved) {
+      const { bavail, bsize } = await statfs(disk);
+      const bytes = Math.max(0, bavail * bsize - keepBytes);
+      await appendFile(this.#path, Buffer.alloc(bytes)).catch((error: NodeJS.ErrnoException) => {
+        // The server takes room meanwhile: then the disk is as full as it gets.
+        if (error.code !== 'ENOSPC') throw error;
+      });
+      await sleep(50);
+    }
+  }
 }
 
 /** A disk of its own; `await using` takes it away. */
