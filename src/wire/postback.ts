@@ -1,9 +1,9 @@
-import { limits, MillraceError } from '../base/index.ts';
+import { limits } from '../base/index.ts';
 import type { Group } from '../event/index.ts';
 import { accepted, json, pixelAnswer, redirect, uncachedJson } from './answers.ts';
-import { bodyRecords, mustBeFewEnough, names, oneRecord } from './records.ts';
+import { bodyRecords, mustBeFewEnough, names } from './records.ts';
 import { mediaType, type Outcome, type WireRequest } from './request.ts';
-import { mayAskForSome, submit } from './submit.ts';
+import { submit } from './submit.ts';
 
 /** Parameters of a query that steer, and are no columns. */
 const steering = new Set(['td_write_key', 'td_format', 'td_redirect']);
@@ -36,21 +36,11 @@ function readPost(request: WireRequest): Outcome {
   return { kind: 'store', submission, answer };
 }
 
-/** Whether a body is one record that asks for nothing of its sender. */
-export function isPlainBody(body: Buffer): boolean {
-  try {
-    return !mayAskForSome(oneRecord(body));
-  } catch (error) {
-    if (error instanceof MillraceError) return false;
-    throw error;
-  }
-}
-
 /** `count` is undefined for the documented form, which is one record. */
 function submitBody(request: WireRequest) {
-  const { bodies, isMany } = bodyRecords(request.body, mediaType(request));
+  const { bodies, mayAsk, isMany } = bodyRecords(request.body, mediaType(request));
   const group = { ...names(request.database, request.table), bodies };
-  const parts = { dialect: 'postback', groups: [group], source: request.body } as const;
+  const parts = { dialect: 'postback', groups: [group], mayAsk } as const;
   const submitted = submit(request, parts);
   return { ...submitted, count: isMany ? bodies.length : undefined };
 }

@@ -1,56 +1,93 @@
-import { isAscii, isUtf8 } from 'node:buffer';
+import { isUtf8 } from 'node:buffer';
 import { fault, limits, MillraceError } from '../base/index.ts';
 import { checkDatabase, checkTable, elementsOf } from '../event/index.ts';
+import { Skimmer } from './skimmer.ts';
 
 /*
  * From the bytes of a body to its records. What is not JSON of the right form is thrown as a fault.
  */
 
+const [lineEnd, quote, backslash] = [0x0a, 0x22, 0x5c];
 const lineTypes = /^application\/(x-)?(ndjson|jsonl|jsonlines|json-lines)$/;
 
+/** Records of a body. */
+export type Records = {
+  readonly bodies: readonly Buffer[];
+  /** Whether one of them may ask for something of its sender. */
+  readonly mayAsk: boolean;
+};
+
 /** The records of a postback; `isMany` if the form is not the documented one. */
-export function bodyRecords(
-  body: Buffer,
-  type: string,
-): { readonly bodies: readonly Buffer[]; readonly isMany: boolean } {
-  if (lineTypes.test(type)) return { bodies: recordsByLine(body), isMany: true };
-  const value = parsed(body);
-  if (Array.isArray(value)) return { bodies: recordsOfArray(value, body), isMany: true };
-  mustBeObject(value);
+export function bodyRecords(body: Buffer, type: string): Records & { readonly isMany: boolean } {
+  if (lineTypes.test(type)) return { ...recordsByLine(body), isMany: true };
+  const skimmed = skimmedWhole(body);
+  if (!skimmed) {
+    const value = parsed(body);
+    const mayAsk = mayAskForSome(body);
+    if (Array.isArray(value)) return { bodies: recordsOfArray(value, body), mayAsk, isMany: true };
+    mustBeObject(value);
+  }
   mustFitBody(body);
-  return { bodies: [body], isMany: false };
+  return { bodies: [body], mayAsk: skimmed?.holdsSome ?? mayAskForSome(body), isMany: false };
 }
 
 /** The one record of a body. */
 export function oneRecord(body: Buffer): Buffer {
-  mustBeObject(parsed(body));
+  if (!skimmedWhole(body)) mustBeObject(parsed(body));
   mustFitBody(body);
   return body;
 }
 
+/** Whether a body is one record that asks for nothing of its sender, as far as a look tells. */
+export function isPlainBody(body: Buffer): boolean {
+  return body.length <= limits.bodyBytesMax && skimmedWhole(body)?.holdsSome === false;
+}
+
+const placeholderBegin = Buffer.from('"td_');
+
+/** Whether a body may ask for something of its sender. */
+export function mayAskForSome(body: Buffer): boolean {
+  return body.includes(placeholderBegin);
+}
+
+/** What skimmed a body that is one object; undefined if it is to be parsed. */
+function skimmedWhole(body: Buffer): Skimmer | undefined {
+  const skimmer = new Skimmer();
+  return isUtf8(body) && skimmer.end(body, 0, body.length) === body.length ? skimmer : undefined;
+}
+
 /** The records of a body with one in each line; empty lines are none. */
-function recordsByLine(body: Buffer): readonly Buffer[] {
-  const records: Buffer[] = [];
-  const isAsciiOnly = isAscii(body);
+function recordsByLine(body: Buffer): Records {
+  const bodies: Buffer[] = [];
+  const skimmer = new Skimmer();
+  const isText = isUtf8(body);
+  let areSkimmed = true;
   let number = 0;
   for (let at = 0; at < body.length; ) {
-    const found = body.indexOf(0x0a, at);
-    const end = found === -1 ? body.length : found;
-    const line = body.subarray(at, end);
-    const text = body.toString('latin1', at, end);
     number += 1;
-    at = end + 1;
     mustBeFewEnough(number, 2 * limits.requestRecordsMax);
-    if (text.trim() === '') continue;
-    // One of ASCII alone is its own text: it is not decoded again.
-    const isGood = isAsciiOnly && isObjectText(text);
-    if (!isGood) named(`line ${number}`, () => mustBeObject(parsed(line)));
-    mustFit(line.length, limits.bodyBytesMax, `line ${number}`);
-    records.push(line);
-    mustBeFewEnough(records.length, limits.requestRecordsMax);
+    const where = `line ${number}`;
+    let end = isText ? skimmer.end(body, at, body.length) : -1;
+    const isSkimmed = end !== -1 && (end === body.length || body[end] === lineEnd);
+    if (!isSkimmed) end = lineEndFrom(body, at);
+    const line = body.subarray(at, end);
+    at = end + 1;
+    if (!isSkimmed) {
+      if (line.toString('latin1').trim() === '') continue;
+      named(where, () => mustBeObject(parsed(line)));
+      areSkimmed = false;
+    }
+    mustFit(line.length, limits.bodyBytesMax, where);
+    bodies.push(line);
+    mustBeFewEnough(bodies.length, limits.requestRecordsMax);
   }
-  if (records.length === 0) throw fault('MISSING_BODY');
-  return records;
+  if (bodies.length === 0) throw fault('MISSING_BODY');
+  return { bodies, mayAsk: areSkimmed ? skimmer.holdsSome : mayAskForSome(body) };
+}
+
+function lineEndFrom(body: Buffer, from: number): number {
+  const end = body.indexOf(lineEnd, from);
+  return end === -1 ? body.length : end;
 }
 
 function recordsOfArray(values: readonly unknown[], body: Buffer): readonly Buffer[] {
@@ -62,17 +99,6 @@ function recordsOfArray(values: readonly unknown[], body: Buffer): readonly Buff
     mustFit(record.length, limits.bodyBytesMax, where);
     return record;
   });
-}
-
-/** Whether a text is a JSON object; deep ones are left to `parsed`. */
-function isObjectText(text: string): boolean {
-  if (text.length >= 2 * limits.bodyNestingMax) return false;
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
-  } catch {
-    return false;
-  }
 }
 
 /** The value of a body. @throws MISSING_BODY, BAD_UTF8, BAD_JSON */
@@ -89,8 +115,6 @@ export function parsed(body: Buffer): unknown {
     throw fault('BAD_JSON', { seen: message + (isLines ? advice : '') }, error);
   }
 }
-
-const [quote, backslash] = [0x22, 0x5c];
 
 /**
  * A body of brackets alone would keep the parser busy for seconds.

@@ -3,7 +3,8 @@ import { receiptRefusal, refusal, scriptRefusal } from './answers.ts';
 import { readGlobalId, readSsc } from './global-id.ts';
 import { readIngest } from './ingest.ts';
 import { readPhone } from './phone.ts';
-import { isPlainBody, readDebug, readMock, readPostback } from './postback.ts';
+import { readDebug, readMock, readPostback } from './postback.ts';
+import { isPlainBody } from './records.ts';
 import { type Answer, decodedSegment, type Outcome, type WireRequest } from './request.ts';
 import { readScript } from './script.ts';
 

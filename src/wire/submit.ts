@@ -2,6 +2,7 @@ import { fault, limits } from '../base/index.ts';
 import { type Context, type Dialect, type Group, mayAsk, placeholders } from '../event/index.ts';
 import { addsAddress, replaces, type Submission } from '../event/index.ts';
 import { cookieHeader, globalIdOf, knownGlobalId } from './global-id.ts';
+import { mayAskForSome } from './records.ts';
 import { type Answer, keyOf, utf8Of, type WireRequest } from './request.ts';
 
 /** A submission, and the headers that its answer needs. */
@@ -13,8 +14,8 @@ type Submitted = {
 type Parts = {
   readonly dialect: Dialect;
   readonly groups: readonly Group[];
-  /** What all bodies stand in as they are, where there may be many of them. */
-  readonly source?: Buffer;
+  /** Whether a body may ask for something of its sender, where that is known already. */
+  readonly mayAsk?: boolean;
   /** Name of the query's parameter with the write key. */
   readonly keyParameter?: string;
 };
@@ -25,10 +26,9 @@ type Parts = {
  * @throws MISSING_KEY, BAD_KEY_FORM, BAD_IDEMPOTENCY_KEY
  */
 export function submit(request: WireRequest, parts: Parts): Submitted {
-  const { dialect, groups, source } = parts;
+  const { dialect, groups } = parts;
   const fingerprint = keyOf(request, parts.keyParameter);
-  const mayHoldSome = source ? mayAskForSome(source) : groups.some(mayHoldPlaceholders);
-  const mayReplace = replaces(dialect) && mayHoldSome;
+  const mayReplace = replaces(dialect) && (parts.mayAsk ?? groups.some(mayHoldPlaceholders));
   const asked = mayReplace ? askedFor(groups) : noneAsked;
   // A page that is being left sends no cookie and takes none: a new id would be nobody's.
   const isLeaving = request.method === 'POST' && request.body.length === 0;
@@ -51,15 +51,8 @@ export function submit(request: WireRequest, parts: Parts): Submitted {
 
 const noneAsked = { ip: false, userAgent: false, globalId: false };
 
-const placeholderBegin = Buffer.from('"td_');
-
 function mayHoldPlaceholders({ bodies }: Group): boolean {
   return bodies.some(mayAskForSome);
-}
-
-/** Whether a body may ask for something of its sender. */
-export function mayAskForSome(body: Buffer): boolean {
-  return body.includes(placeholderBegin);
 }
 
 /** Placeholders that stand in the bodies; whether as a value of their own name is seen later. */
