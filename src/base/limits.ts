@@ -74,6 +74,12 @@ export const limits = Object.freeze({
   smallBodyPiecesMax: 64,
   /** … and takes part of that room only. Beyond: 503 with Retry-After. */
   largeBodyBytesInFlightMax: 128 * mib,
+  /** Memory for a large body, and for its record, is a multiple of this … */
+  roomStepBytes: 16 * kib,
+  /** … and is used again if it is no longer than this; … */
+  roomBytesMax: mib,
+  /** … so much of it is kept by an edge while it is in no use. Beyond: it is let go. */
+  roomBytesKeptMax: 8 * mib,
   /** Pieces of large bodies that are read at one turn of an edge. The others wait their turn. */
   largePiecesPerTurn: 8,
   /** Large bodies that are parsed, or wait for the log, at once. The others wait their turn. */

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Http2ServerRequest } from 'node:http2';
 import * as zlib from 'node:zlib';
 import { fault, limits, MillraceError } from '../base/index.ts';
+import type { Rooms } from './rooms.ts';
 
 export type Incoming = IncomingMessage | Http2ServerRequest;
 
@@ -31,58 +32,76 @@ export class BodyBudget {
 }
 
 /**
- * Bytes that come piece by piece, in one buffer: a piece of one byte would take hundreds by itself.
+ * Bytes that come piece by piece, in one room: a piece of one byte would take hundreds by itself.
  */
 class Pieces {
+  readonly #rooms: Rooms;
   readonly #roomMin: number;
-  #room: Buffer = Buffer.alloc(0);
+  /** The first piece, as long as it is the only one. */
+  #first: Buffer = noBytes;
+  #room: Buffer | undefined;
   #length = 0;
 
-  /** @param roomMin that one buffer has from the second piece on. */
-  constructor(roomMin: number) {
+  /** @param roomMin that there is from the second piece on, bytes. */
+  constructor(rooms: Rooms, roomMin: number) {
+    this.#rooms = rooms;
     this.#roomMin = roomMin;
   }
 
-  get length(): number {
-    return this.#length;
-  }
-
   get bytes(): Buffer {
-    return this.#room.subarray(0, this.#length);
+    return this.#room ? this.#room.subarray(0, this.#length) : this.#first;
   }
 
   add(piece: Buffer): void {
     const length = this.#length + piece.length;
-    if (this.#length === 0) this.#room = piece;
-    else if (length > this.#room.length) {
-      const room = Math.max(length, 2 * this.#room.length, this.#roomMin);
-      const wider = Buffer.allocUnsafeSlow(room);
-      this.#room.copy(wider, 0, 0, this.#length);
-      this.#room = wider;
+    if (this.#length === 0) this.#first = piece;
+    else {
+      if (length > (this.#room?.length ?? 0)) this.#widen(length);
+      piece.copy(this.#room as Buffer, this.#length);
     }
-    if (this.#length > 0) piece.copy(this.#room, this.#length);
     this.#length = length;
   }
 
+  /** Gives its room back: nobody may look at its bytes any more. */
   clear(): void {
-    this.#room = Buffer.alloc(0);
+    if (this.#room) this.#rooms.give(this.#room);
+    this.#room = undefined;
+    this.#first = noBytes;
     this.#length = 0;
+  }
+
+  #widen(length: number): void {
+    const narrow = this.#room;
+    const wide = this.#rooms.take(Math.max(length, 2 * this.#length, this.#roomMin));
+    this.bytes.copy(wide);
+    this.#room = wide;
+    this.#first = noBytes;
+    if (narrow) this.#rooms.give(narrow);
   }
 }
 
+const noBytes = Buffer.alloc(0);
+
 /** A body that was read, and the budget it holds until it is on disk. */
-export type ReadBody = { readonly bytes: Buffer; readonly budgetBytes: number };
+export type ReadBody = {
+  readonly bytes: Buffer;
+  readonly budgetBytes: number;
+  /** Lets go of the bytes: nobody may look at them any more. */
+  readonly free: () => void;
+};
 
 /**
  * Reads a request's body as it was sent. Gives `undefined` when the sender went away. The rest of
  * a body that is refused is read and thrown away, up to `discardBytesMax`: a sender that is cut
  * off while it sends would not see the answer.
+ * @param rooms for what is large.
  * @param rest lets others have their turn before more of it is read.
  * @throws BODY_TOO_LARGE, EDGE_BUSY
  */
 export function readBody(
   request: Incoming,
   budget: BodyBudget,
+  rooms: Rooms,
   bytesMax: number,
   rest: () => void,
 ): Promise<ReadBody | undefined> {
@@ -90,18 +109,20 @@ export function readBody(
     const length = Number(request.headers['content-length']) || 0;
     // A large one takes all its room at once: else many would come half the way, and none on.
     const wholeBytes = length > limits.smallBodyBytesMax ? length : 0;
-    const body = new Pieces(wholeBytes);
+    const body = new Pieces(rooms, wholeBytes);
     let [size, pieces, heldBytes] = [0, 0, 0];
     let refusal: MillraceError | undefined;
     let isSettled = false;
-    const release = () => {
+    const free = () => body.clear();
+    const drop = () => {
       budget.give(heldBytes);
       heldBytes = 0;
+      free();
     };
     const settle = (result: ReadBody | MillraceError | undefined) => {
       if (isSettled) return;
       isSettled = true;
-      if (result === undefined || result instanceof MillraceError) release();
+      if (result === undefined || result instanceof MillraceError) drop();
       if (result instanceof MillraceError) reject(result);
       else resolve(result);
     };
@@ -118,15 +139,14 @@ export function readBody(
       refusal ??= refusalOfNext();
       if (!refusal) body.add(chunk);
       else {
-        release();
-        body.clear();
+        drop();
         if (size > limits.discardBytesMax) return settle(refusal);
       }
       pieces += 1;
       if (size > limits.smallBodyBytesMax || pieces > limits.smallBodyPiecesMax) rest();
     });
     request.once('end', () => {
-      settle(refusal ?? { bytes: body.bytes, budgetBytes: heldBytes });
+      settle(refusal ?? { bytes: body.bytes, budgetBytes: heldBytes, free });
     });
     // A stream of HTTP/2 that is reset ends as if it were whole, but says this before.
     request.once('aborted', () => settle(undefined));

@@ -19,9 +19,9 @@
  * Limits: `bodyBytesMax`, `batchBodyBytesMax`, `headerBytesMax`, `headersMax`, `headersTimeoutMs`,
  * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `requestsInWorkMax`,
  * `pipelinedPerTurn`, `requestsWaitingMax`, `bodyBytesInFlightMax`, `smallBodyBytesMax`,
- * `smallBodyPiecesMax`, `largeBodyBytesInFlightMax`, `largePiecesPerTurn`, `largeBodiesInWorkMax`,
- * `hotHeadBytesMax`, `hotHeadKeptBytesMax`, `pathsKnownMax`, `decodingsMax`,
- * `decodingsWaitingMax`, `http2StreamsMax`, `http2SessionMebibytesMax`, `preferWaitMax`,
- * `preferWaitersMax`.
+ * `smallBodyPiecesMax`, `largeBodyBytesInFlightMax`, `roomStepBytes`, `roomBytesMax`,
+ * `roomBytesKeptMax`, `largePiecesPerTurn`, `largeBodiesInWorkMax`, `hotHeadBytesMax`,
+ * `hotHeadKeptBytesMax`, `pathsKnownMax`, `decodingsMax`, `decodingsWaitingMax`,
+ * `http2StreamsMax`, `http2SessionMebibytesMax`, `preferWaitMax`, `preferWaitersMax`.
  */
 export { Edge, type EdgeOptions } from './edge.ts';

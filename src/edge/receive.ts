@@ -17,6 +17,7 @@ import type { TrustedProxies } from './client.ts';
 import type { EdgeMetrics, RouteLabel } from './metrics.ts';
 import { type PlainHead, readPlainHead } from './plain.ts';
 import type { KeyPolicy } from './policy.ts';
+import { Rooms } from './rooms.ts';
 import { Turns } from './turns.ts';
 
 const noBytes = Buffer.alloc(0);
@@ -53,6 +54,7 @@ export class Receiver {
   readonly #parts: ReceiverParts;
   readonly #budget: BodyBudget;
   readonly #metrics: EdgeMetrics;
+  readonly #rooms = new Rooms();
   readonly #decodings = new Turns(limits.decodingsMax);
   readonly #largeBodies = new Turns(limits.largeBodiesInWorkMax);
   /** Paths that took events lately. */
@@ -200,7 +202,7 @@ export class Receiver {
   ): Promise<Answer | undefined> {
     const bytesMax =
       found instanceof MillraceError ? limits.bodyBytesMax : found.route.bodyBytesMax;
-    const read = await readBody(incoming, this.#budget, bytesMax, rest);
+    const read = await readBody(incoming, this.#budget, this.#rooms, bytesMax, rest);
     if (read === undefined) return undefined;
     const { answer, stretch } = await this.#answerTo(read, found, request, bytesMax);
     // The body's room is given back by now: who waits holds none.
@@ -236,6 +238,7 @@ export class Receiver {
       return await (isLarge ? this.#largeBodies.run(perform) : perform());
     } finally {
       this.#budget.give(heldBytes);
+      read.free();
     }
   }
 
@@ -264,11 +267,13 @@ export class Receiver {
     if (outcome.kind === 'explain') return this.#explain(submission);
     // Of whom no row will tell, the operator wants to know where to look.
     const context = isGood ? submission.context : { ...submission.context, from: clientAddress };
-    const record = encodeSubmission({ ...submission, context });
+    let room: Buffer = noBytes;
+    const take = (bytes: number) => (room = this.#rooms.take(bytes));
+    const record = encodeSubmission({ ...submission, context }, take);
     const count = submission.groups.reduce((sum, { bodies }) => sum + bodies.length, 0);
     const { received, durable } = this.#metrics;
     received.inc(count);
-    return this.#parts.log.append(record, count).then((offset) => {
+    const stored = this.#parts.log.append(record, count).then((offset) => {
       durable.inc(count);
       const receipt = receiptOf(submission, record, this.#parts.shard, offset);
       const answer = withReceipt(outcome.answer, receipt);
@@ -276,6 +281,7 @@ export class Receiver {
       const tables = submission.groups.map(({ database, table }) => `${database}.${table}`);
       return { answer, stretch: { from: offset, to: offset + record.length, tables } };
     });
+    return stored.finally(() => this.#rooms.give(room));
   }
 
   async #afterWaiting(answer: Answer, stretch: Stretch, request: WireRequest): Promise<Answer> {

@@ -44,12 +44,16 @@ const twoTo32 = 2 ** 32;
 /** An event of a record, and where it stands in it: no two of a record stand at the same place. */
 export type Placed = { readonly at: number; readonly postback: Postback };
 
-export function encodeSubmission(submission: Submission): Buffer {
+/** @param take gives memory for so many bytes, or more; what comes out lies in it. */
+export function encodeSubmission(
+  submission: Submission,
+  take = (bytes: number): Buffer => Buffer.allocUnsafe(bytes),
+): Buffer {
   const [body] = submission.groups[0]?.bodies ?? [];
   assert(body, 'a submission has an event');
   return SingleEncoder.fits(submission)
     ? new SingleEncoder(submission).encode(submission.receivedAtMs, body)
-    : encodeMany(submission);
+    : encodeMany(submission, take);
 }
 
 /** Encodes submissions of one plain event that differ in its body and its time of receipt alone. */
@@ -177,7 +181,7 @@ function decodeSingle(bytes: Buffer): Placed {
   return { at: 0, postback: { ...shared, database, table, body: bytes.subarray(bodyAt) } };
 }
 
-function encodeMany(submission: Submission): Buffer {
+function encodeMany(submission: Submission, take: (bytes: number) => Buffer): Buffer {
   const context = Buffer.from(JSON.stringify(submission.context));
   const contextAt = fixedBytes + lengthBytes;
   let size = contextAt + context.length;
@@ -185,7 +189,7 @@ function encodeMany(submission: Submission): Buffer {
     size += groupBytes + database.length + table.length + lengthBytes * bodies.length;
     for (const body of bodies) size += body.length;
   }
-  const bytes = Buffer.allocUnsafe(size);
+  const bytes = take(size).subarray(0, size);
   writeFixed(bytes, submission);
   bytes[0] = many;
   bytes[1] = dialects.indexOf(submission.dialect);
