@@ -22,7 +22,12 @@ export type Target = {
  * The rate is of events. Without one: a closed loop, every connection sends again as soon as it
  * is answered.
  */
-export type Phase = { readonly seconds: number; readonly ratePerSecond?: number };
+export type Phase = {
+  readonly seconds: number;
+  readonly ratePerSecond?: number;
+  /** Whether it has a core for itself, and need not sleep until the next millisecond. */
+  readonly hasCore?: boolean;
+};
 
 export type PhaseResult = {
   /** Events, their ids from where the phase before ended; all were answered. */
@@ -163,7 +168,7 @@ class Load {
    * Sends for one phase and waits for every answer. With a rate, request n is due at n / rate,
    * whatever became of the ones before it: what finds no idle connection waits, and that counts.
    */
-  async run({ seconds, ratePerSecond }: Phase): Promise<PhaseResult> {
+  async run({ seconds, ratePerSecond, hasCore }: Phase): Promise<PhaseResult> {
     const { connections, eventsPerRequest: events, tables } = this.#target;
     const requestsPerSecond = ratePerSecond === undefined ? undefined : ratePerSecond / events;
     const total =
@@ -192,6 +197,11 @@ class Load {
     };
     await new Promise<void>((resolve) => {
       const clock = setInterval(sendDue, 1);
+      let isDone = false;
+      const look = () => {
+        sendDue();
+        if (hasCore && !isDone) setImmediate(look);
+      };
       this.#answered = (connection, status) => {
         const nowMs = performance.now();
         latencies.add(nowMs - connection.dueMs);
@@ -202,9 +212,10 @@ class Load {
         sendDue();
         if (!isOver(nowMs) || this.#idle.length < connections) return;
         clearInterval(clock);
+        isDone = true;
         resolve();
       };
-      sendDue();
+      look();
     });
     const elapsedMs = performance.now() - startedAtMs;
     this.#sentBefore += sent;
