@@ -64,19 +64,18 @@ class NodeFile implements DurableFile, ReadableFile {
     this.#handle = handle;
   }
 
-  async write(bytes: Uint8Array, position: number): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      done += await this.#writeSome(bytes.subarray(done), position + done);
-    }
-  }
-
   /** The callback form: one promise and one thread-pool hop for a group. */
-  #writeSome(bytes: Uint8Array, position: number): Promise<number> {
-    return new Promise((done, failed) => {
-      writeCallback(this.#handle.fd, bytes, 0, bytes.length, position, (error, count) => {
-        if (error) failed(error);
-        else done(count);
-      });
+  write(bytes: Uint8Array, position: number): Promise<void> {
+    return new Promise((written, failed) => {
+      const writeFrom = (at: number) => {
+        const left = bytes.length - at;
+        writeCallback(this.#handle.fd, bytes, at, left, position + at, (error, count) => {
+          if (error) failed(error);
+          else if (count < left) writeFrom(at + count);
+          else written();
+        });
+      };
+      writeFrom(0);
     });
   }
 

@@ -37,6 +37,14 @@ type Waiting = {
   readonly waiter: Waiter;
 };
 
+/** What one write takes to the disk. */
+type Group = {
+  readonly waiting: readonly Waiting[];
+  /** Bytes of its frames. */
+  readonly size: number;
+  readonly events: number;
+};
+
 type Segment = {
   readonly header: SegmentHeader;
   readonly file: DurableFile;
@@ -251,38 +259,40 @@ export class Log {
     while (this.#waiting.length > 0) {
       const group = this.#takeGroup();
       const done = await this.#writeGroup(group);
-      if (!done) for (const { waiter } of group) waiter.refused(fault('LOG_FULL'));
+      if (!done) for (const { waiter } of group.waiting) waiter.refused(fault('LOG_FULL'));
     }
     // In the same step as the last look at what waits: an append from now on starts anew.
     this.#writing = undefined;
     this.#oldestAtMs = undefined;
   }
 
-  #takeGroup(): readonly Waiting[] {
+  #takeGroup(): Group {
     this.#oldestAtMs = this.#waiting[0]?.atMs;
-    let bytes = 0;
-    let count = 0;
-    for (const { record } of this.#waiting) {
-      if (count > 0 && bytes + record.length > limits.groupBytesMax) break;
-      bytes += record.length;
+    let [bytes, events, count] = [0, 0, 0];
+    for (const one of this.#waiting) {
+      if (count > 0 && bytes + one.record.length > limits.groupBytesMax) break;
+      bytes += one.record.length;
+      events += one.events;
       count += 1;
     }
     this.#waitingBytes -= bytes;
-    return this.#waiting.splice(0, count);
+    const isAll = count === this.#waiting.length;
+    const waiting = isAll ? this.#waiting : this.#waiting.splice(0, count);
+    if (isAll) this.#waiting = [];
+    return { waiting, size: bytes + count * frameOverheadBytes, events };
   }
 
   /** Whether the group is on disk; false if there was no room and nothing of it stayed. */
-  async #writeGroup(group: readonly Waiting[]): Promise<boolean> {
+  async #writeGroup({ waiting, size, events }: Group): Promise<boolean> {
     const startedAt = performance.now();
     if (this.#isFull() || this.#isOld()) {
       if (!(await this.#beginSegment())) return false;
     }
     const { header, file } = this.#segment;
     const start = this.#durableOffset;
-    const size = group.reduce((sum, { record }) => sum + frameOverheadBytes + record.length, 0);
     const bytes = this.#roomFor(size);
     let at = 0;
-    for (const { record } of group) {
+    for (const { record } of waiting) {
       encodeFrame(header, start + at, record, bytes, at);
       at += frameOverheadBytes + record.length;
     }
@@ -296,14 +306,14 @@ export class Log {
     }
     this.#durableOffset = start + size;
     this.#heldSinceMs ??= this.#options.clock.nowMs();
-    this.#durableEvents += group.reduce((sum, { events }) => sum + events, 0);
+    this.#durableEvents += events;
     this.#lastSyncAtMs = this.#options.clock.nowMs();
     this.#options.onSync?.({
-      records: group.length,
+      records: waiting.length,
       bytes: size,
       syncMs: performance.now() - startedAt,
     });
-    this.#answer(group, start);
+    this.#answer(waiting, start);
     this.#prepare();
     return true;
   }
@@ -327,6 +337,7 @@ export class Log {
 
   /** Prepares the next segment, where so much comes that it is worth it. */
   #prepare(): void {
+    if (this.#prepared.isBegun) return;
     const bytes = this.#segmentBytes;
     const written = this.#durableOffset - this.#segment.header.base;
     if (written < Math.min(limits.preparedFromBytes, bytes / 2)) return;
@@ -340,9 +351,9 @@ export class Log {
     if (isPrepared) await file.truncate(this.#durableOffset - header.base);
   }
 
-  #answer(group: readonly Waiting[], start: number): void {
+  #answer(waiting: readonly Waiting[], start: number): void {
     let offset = start;
-    for (const { record, waiter } of group) {
+    for (const { record, waiter } of waiting) {
       waiter.durable(offset);
       offset += frameOverheadBytes + record.length;
     }

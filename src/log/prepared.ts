@@ -34,6 +34,11 @@ export class Prepared {
     return this.#state === 'ready';
   }
 
+  /** Whether `start` would do nothing. */
+  get isBegun(): boolean {
+    return this.#state !== 'none';
+  }
+
   /**
    * Begins to fill the file, if that was not begun; resolves when it is whole, or cannot be for
    * want of room.
