@@ -49,9 +49,9 @@ export const limits = Object.freeze({
   stillTimeoutMs: 95_000,
   /** The head of a request that the hot lane reads. Beyond: Node's parser reads it. */
   hotHeadBytesMax: 8 * kib,
-  /** A head of that many bytes is kept for its connection. Beyond: the next one is read anew. */
+  /** A head of that many bytes is kept, to be known again. Beyond: the next one is read anew. */
   hotHeadKeptBytesMax: kib,
-  /** Paths whose form an edge remembers. Beyond: they are forgotten and looked up again. */
+  /** Paths whose form and head an edge remembers. Beyond: they are forgotten and read again. */
   pathsKnownMax: 1_000,
   /** Write keys whose fingerprints an edge remembers. Beyond: they are hashed again. */
   keysKnownMax: 256,

@@ -7,7 +7,7 @@ import { closeSoon, type Connections } from './connections.ts';
 import type { EdgeMetrics } from './metrics.ts';
 import type { PlainHead } from './plain.ts';
 import type { Received, Receiver } from './receive.ts';
-import { KnownHead, readStrict } from './strict.ts';
+import { KnownHead, pathAt, readStrict } from './strict.ts';
 
 /** An answer in its turn. */
 type Owed = {
@@ -26,6 +26,9 @@ type Head = {
   /** Learnt when it is seen again. */
   plain: PlainHead | 'none' | undefined;
 };
+
+/** A head, and where the body behind it stands. */
+type Seen = { readonly head: Head; readonly bodyAt: number; readonly end: number };
 
 /** A connection that is read here. */
 type Hot = {
@@ -75,6 +78,8 @@ const [headSweeps, idleSweeps, stillSweeps] = [
 export class HotLane {
   readonly #parts: HotParts;
   readonly #all = new Set<Hot>();
+  /** The latest heads, by their path. */
+  readonly #heads = new Map<string, Head>();
   /** Connections with answers that are about to be written. */
   #due: Hot[] = [];
   #sweeps = 0;
@@ -148,29 +153,36 @@ export class HotLane {
     }
   }
 
-  /** Reads a head; one like the last of its connection in passing. */
-  #readHead(
-    hot: Hot,
-    bytes: Buffer,
-    at: number,
-  ): 'more' | 'other' | { readonly head: Head; readonly bodyAt: number; readonly end: number } {
-    const { receiver } = this.#parts;
-    const last = hot.head;
-    const length = last?.known?.bodyLengthAt(bytes, at);
-    if (last?.known && length !== undefined) {
-      last.plain ??= receiver.plainHead(last.form, last.headers, hot.peer) ?? 'none';
-      const bodyAt = at + last.known.length;
-      return { head: last, bodyAt, end: bodyAt + length };
-    }
+  /** Reads a head; one like the last of its connection, or of its path, in passing. */
+  #readHead(hot: Hot, bytes: Buffer, at: number): 'more' | 'other' | Seen {
+    const seen =
+      this.#seenBefore(hot.head, hot, bytes, at) ??
+      this.#seenBefore(this.#heads.get(pathAt(bytes, at)), hot, bytes, at);
+    if (seen) return seen;
     const read = readStrict(bytes, at);
     if (typeof read === 'string') return read;
-    const form = receiver.formAt(read.path);
+    const { path, headers, bodyAt, end } = read;
+    const form = this.#parts.receiver.formAt(path);
     if (!form) return 'other';
-    const { headers, bodyAt, end } = read;
     const known = KnownHead.isWorthy(at, read) ? new KnownHead(bytes, at, read) : undefined;
     const head: Head = { known, form, headers, plain: undefined };
     hot.head = head;
+    if (known) this.#remember(path, head);
     return { head, bodyAt, end };
+  }
+
+  #seenBefore(head: Head | undefined, hot: Hot, bytes: Buffer, at: number): Seen | undefined {
+    const length = head?.known?.bodyLengthAt(bytes, at);
+    if (!head?.known || length === undefined) return undefined;
+    head.plain ??= this.#parts.receiver.plainHead(head.form, head.headers, hot.peer) ?? 'none';
+    hot.head = head;
+    const bodyAt = at + head.known.length;
+    return { head, bodyAt, end: bodyAt + length };
+  }
+
+  #remember(path: string, head: Head): void {
+    if (this.#heads.size >= limits.pathsKnownMax) this.#heads.clear();
+    this.#heads.set(path, head);
   }
 
   /** What came with what came before; undefined if it is too little to be looked at. */

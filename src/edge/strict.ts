@@ -59,10 +59,10 @@ export function readStrict(bytes: Buffer, at: number): StrictRequest | 'more' | 
   const ofShort = bytes.length > end ? 'other' : 'more';
   const began = compare(bytes, at, end, method);
   if (began !== 'same') return began === 'other' ? 'other' : ofShort;
-  const pathAt = at + method.length - 1;
-  let place = pathAt;
+  const pathFrom = at + method.length - 1;
+  let place = pathFrom;
   while (place < end && pathBytes[bytes[place]!] === 1) place += 1;
-  const path = bytes.toString('latin1', pathAt, place);
+  const path = bytes.toString('latin1', pathFrom, place);
   const versioned = compare(bytes, place, end, version);
   if (versioned !== 'same') return versioned === 'other' ? 'other' : ofShort;
   place += version.length;
@@ -131,7 +131,17 @@ function bytesOf(pattern: RegExp): Uint8Array {
   });
 }
 
-/** A head that was read, to be known again: a connection's differ in their length alone. */
+/** The path of a request that begins at `at`, as far as a look tells; empty if it does not. */
+export function pathAt(bytes: Buffer, at: number): string {
+  const from = at + method.length - 1;
+  const end = Math.min(bytes.length, from + limits.hotHeadKeptBytesMax);
+  for (let place = from; place < end; place += 1) {
+    if (bytes[place] === space) return bytes.toString('latin1', from, place);
+  }
+  return '';
+}
+
+/** A head that was read, to be known again: those of a sender differ in their length alone. */
 export class KnownHead {
   readonly request: StrictRequest;
   readonly #bytes: Buffer;
