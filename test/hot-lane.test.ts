@@ -18,6 +18,8 @@ const event = requestBytes({ path: '/held/events' }, key);
 /** Refused at once. */
 const short = requestBytes({ path: '/held/e' }, key);
 const byNode = requestBytes({ path: '/held/events', headers: ['Expect: nothing'] }, key);
+/** Longer than what a connection holds that nobody reads. */
+const page = requestBytes({ method: 'GET', path: '//openapi.json', body: '' }, key);
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
 
@@ -84,6 +86,20 @@ describe.each(['on', 'off'] as const)('with the hot lane %s', (hotLane) => {
     sender.ours.write(event);
     expect(await sender.answered(502)).toEqual([...first, 200]);
   });
+
+  test.each([2, 40])(
+    'and is read on, where %i long answers of Node were read late',
+    async (count) => {
+      await using edge = await open();
+      const sender = new Sender(edge);
+      sender.ours.write(Buffer.concat(many(count, page)));
+      await turns(200);
+      sender.read();
+      expect(await sender.answered(count)).toEqual(many(count, page).map(() => 200));
+      sender.ours.write(event);
+      expect(await sender.answered(count + 1)).toHaveLength(count + 1);
+    },
+  );
 
   test('so does one that reads late over TCP, where answers are long', async () => {
     // One that is not known waits for the disk, and then too many dry runs begin at once.

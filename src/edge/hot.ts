@@ -305,7 +305,6 @@ export class HotLane {
   /** The sender reads its answers. */
   #drained(hot: Hot): void {
     if (hot.next === 'leave' && hot.owed.length === 0) this.#leave(hot);
-    else hot.socket.resume();
   }
 
   /** The sender has said all. */
