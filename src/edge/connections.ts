@@ -61,7 +61,7 @@ export class Connections {
       if (waiting.length === 0 && !isResting && !isHeld && !socket.writableNeedDrain) resume();
       return socket;
     };
-    // Whoever was not let read on while answers waited does not try again.
+    // What that put off until answers are taken; who asked for it does not ask again.
     socket.on('drain', () => socket.resume());
     this.#all.set(socket, connection);
     socket.once('close', () => this.#forget(socket));
