@@ -238,6 +238,14 @@ describe('another reader', () => {
     expect(cells(file, '_rescued_data')[5]).toBe('{"i":1.5,"time":1,"b":"yes"}');
   });
 
+  test('finds the sign of each zero, where few values are many rows', async () => {
+    const bodies = ['0.5', '0.0', '-0.0', '0.0', '-0.0', '-0', '0'].map((z) => `{"z":${z}}`);
+    await append(bodies, 'zeros');
+    await append(bodies, 'zeros');
+    const [file] = await expectArchived('zeros');
+    expect(cells(file, 'z').slice(1, 7)).toEqual([0, -0, 0, -0, -0, 0]);
+  });
+
   test('finds random values', async () => {
     let tables = 0;
     const run = async (events: readonly HardEvent[]) => {

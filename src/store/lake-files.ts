@@ -5,7 +5,7 @@ import { limits, messageOf, nodeDisk, randomIds } from '../base/index.ts';
 import { vectorRows } from './chores.ts';
 import type { DuckWriter, Plain } from './duckdb.ts';
 import type { LakeFile } from './lake-types.ts';
-import type { TableSchema } from './types.ts';
+import type { ColumnType, TableSchema } from './types.ts';
 import { dayFolder, filePath, namesOf, quoted } from './views.ts';
 
 const stagingName = '.staging';
@@ -76,11 +76,13 @@ export class LakeFiles {
     const staged = join(this.directory, stagingName, `${name}.parquet`);
     let path = staged;
     try {
-      const plainBytes = await this.plainBytesOf(table, source, rows, engine);
+      const { plainBytes, negativeZeros } = await this.weigh(table, source, rows, engine);
+      // In a dictionary the engine's 0.0 and -0.0 are one value (duckdb/duckdb#25781).
+      const dictionaries = negativeZeros ? 'DICTIONARY_SIZE_LIMIT 0, ' : '';
       const [stats] = await engine.all(`
         COPY (SELECT ${namesOf(table)} FROM (${source}) ORDER BY time, _receipt)
         TO ${quoted(staged)} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2,
-          ROW_GROUP_SIZE ${rowGroupRows(plainBytes / rows)}, RETURN_STATS)`);
+          ${dictionaries}ROW_GROUP_SIZE ${rowGroupRows(plainBytes / rows)}, RETURN_STATS)`);
       const crcs = await crcsAt(staged);
       const file = { name, day, plainBytes, ...statsOf(stats), crcs };
       assert(file.rows === rows, `${file.rows} of ${rows} rows are in a file`);
@@ -97,19 +99,25 @@ export class LakeFiles {
     }
   }
 
-  /** Of values in memory, about: 8 of a number, and the length of a text. */
-  async plainBytesOf(
+  /** The bytes of values in memory, about: 8 of a number, and the length of a text. */
+  async weigh(
     { columns }: TableSchema,
     source: string,
     rows: number,
     engine = this.#archiver,
-  ): Promise<number> {
-    const texts = [...columns.values()].filter(({ type }) => type === 'VARCHAR' || type === 'JSON');
-    const names = ['_rescued_data', ...texts.map(({ name }) => name)];
-    const sums = names.map((name) => `coalesce(sum(strlen("${name}")), 0)`);
+  ): Promise<{ readonly plainBytes: number; readonly negativeZeros: boolean }> {
+    const named = (...types: readonly ColumnType[]) =>
+      [...columns.values()].filter(({ type }) => types.includes(type)).map(({ name }) => name);
+    const texts = ['_rescued_data', ...named('VARCHAR', 'JSON')];
+    const sums = texts.map((name) => `coalesce(sum(strlen("${name}")), 0)`);
+    const zeros = named('DOUBLE').map((name) => {
+      return `, bool_or("${name}" = 0 AND signbit("${name}"))`;
+    });
     const [found] = await engine.all(`
-      SELECT (${sums.join(' + ')})::BIGINT AS n FROM (${source})`);
-    return Number(found?.n) + 8 * rows * (columns.size + 3);
+      SELECT (${sums.join(' + ')})::BIGINT AS bytes, greatest(false${zeros.join('')}) AS zeros
+      FROM (${source})`);
+    const plainBytes = Number(found?.bytes) + 8 * rows * (columns.size + 3);
+    return { plainBytes, negativeZeros: found?.zeros === true };
   }
 
   /** Whether files are what was written, as far as is known. @throws DATA_DAMAGED */

@@ -130,8 +130,8 @@ export class DuckLake implements Lake {
       // The last ones are those that are not yet where they stay.
       const before = Math.max(0, rows - limits.rowGroupRows);
       const source = `FROM mr.hot_${table.id} OFFSET ${before}`;
-      const bytes = await this.#files.plainBytesOf(table, source, rows - before);
-      this.#hot.weighed(table.id, (bytes / (rows - before)) * rows);
+      const { plainBytes } = await this.#files.weigh(table, source, rows - before);
+      this.#hot.weighed(table.id, (plainBytes / (rows - before)) * rows);
     }
   }
 
