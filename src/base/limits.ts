@@ -69,6 +69,8 @@ export const limits = Object.freeze({
   http2SessionMebibytesMax: 10,
   /** Bodies being read or waiting for the log, one edge. Beyond: 503 with Retry-After. */
   bodyBytesInFlightMax: 192 * mib,
+  /** Of what has come on a connection so much is read at once, as Node does. Beyond: next time. */
+  readBytesMax: 64 * kib,
   /** A body is large beyond this, or in more pieces … */
   smallBodyBytesMax: 64 * kib,
   smallBodyPiecesMax: 64,

@@ -6,6 +6,7 @@ import type { BodyBudget } from './body.ts';
 import { closeSoon, type Connections } from './connections.ts';
 import type { EdgeMetrics } from './metrics.ts';
 import type { PlainHead } from './plain.ts';
+import { offerReads } from './reads.ts';
 import type { Received, Receiver } from './receive.ts';
 import { KnownHead, pathAt, readStrict } from './strict.ts';
 
@@ -115,6 +116,13 @@ export class HotLane {
     };
     this.#all.add(hot);
     for (const [name, listener] of listeners) socket.on(name, listener);
+    offerReads(socket, (bytes) => {
+      // What is paused, or has bytes from before, waits its turn.
+      const isInTurn = socket.readableFlowing === true && socket.readableLength === 0;
+      if (hot.next !== 'read' || !isInTurn) return false;
+      this.#read(hot, bytes);
+      return true;
+    });
   }
 
   /** Answers what was read; what is idle ends now, what is amid a request goes to Node. */
@@ -135,6 +143,7 @@ export class HotLane {
     for (const { socket } of this.#all) socket.destroy();
   }
 
+  /** @param chunk the next read overwrites it: what stays is copied. */
   #read(hot: Hot, chunk: Buffer): void {
     if (hot.next !== 'read') return;
     hot.quietSince = this.#sweeps;
@@ -199,8 +208,7 @@ export class HotLane {
 
   /** Waits for the rest of a request, which began at a place. */
   #keep(hot: Hot, bytes: Buffer, at: number, neededBytes: number): void {
-    // By itself: what came before it is not to stay for its sake.
-    const partial = at === 0 ? bytes : Buffer.from(bytes.subarray(at));
+    const partial = Buffer.from(bytes.subarray(at));
     hot.pieces += 1;
     const isTaken =
       hot.pieces <= limits.smallBodyPiecesMax &&
@@ -217,11 +225,14 @@ export class HotLane {
     hot.owed.push(owed);
     const { connections, receiver } = this.#parts;
     const done = (received: Received) => this.#answer(hot, owed, received);
+    let [bytes, isBegun] = [body, false];
     const work = () => {
-      if (typeof plain === 'object' && receiver.receivePlain(plain, body, done)) return;
-      receiver.receiveWhole(form, headers, body, hot.peer, done);
+      isBegun = true;
+      if (typeof plain === 'object' && receiver.receivePlain(plain, bytes, done)) return;
+      receiver.receiveWhole(form, headers, Buffer.from(bytes), hot.peer, done);
     };
     connections.begin(hot.socket, work, whole);
+    if (!isBegun) bytes = Buffer.from(body);
   }
 
   #answer(hot: Hot, owed: Owed, received: Received): void {
@@ -276,7 +287,7 @@ export class HotLane {
     this.#giveBack(hot);
     this.#parts.connections.hold(socket);
     // At once: it must stand before what else is read of the connection, and before its end.
-    socket.unshift(bytes.subarray(at));
+    socket.unshift(Buffer.from(bytes.subarray(at)));
     hot.next = 'leave';
     if (hot.owed.length === 0) this.#leave(hot);
   }

@@ -15,9 +15,11 @@
  *  4. What one sender asks for does not decide how long others wait: large and encoded bodies and
  *     pipelined requests take turns, a few at each turn of the event loop, and leave room.
  *  5. What the hot lane does not surely understand goes to Node, with all that follows it.
+ *  6. What the hot lane reads stands in memory of all connections (`reads.ts`): what is to stay
+ *     longer than the step in which it was read is copied.
  *
  * Limits: `bodyBytesMax`, `batchBodyBytesMax`, `headerBytesMax`, `headersMax`, `headersTimeoutMs`,
- * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `requestsInWorkMax`,
+ * `requestTimeoutMs`, `keepAliveTimeoutMs`, `connectionsMax`, `readBytesMax`, `requestsInWorkMax`,
  * `pipelinedPerTurn`, `requestsWaitingMax`, `bodyBytesInFlightMax`, `smallBodyBytesMax`,
  * `smallBodyPiecesMax`, `largeBodyBytesInFlightMax`, `roomStepBytes`, `roomBytesMax`,
  * `roomBytesKeptMax`, `largePiecesPerTurn`, `largeBodiesInWorkMax`, `hotHeadBytesMax`,
