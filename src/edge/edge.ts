@@ -210,6 +210,10 @@ export class Edge {
     }
     // It was told to go, and goes on.
     if (!socket.writable) return closeSoon(socket);
+    // A body that nobody reads may break off, before its request is answered or after.
+    const last = this.#last.get(socket);
+    const isShort = error.code === 'HPE_INVALID_EOF_STATE';
+    if (isShort && last && last !== 'end' && this.#receiver.isUnread(last.req)) return;
     this.#refuseRest(clientFault(error), socket);
   }
 
