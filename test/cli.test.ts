@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -85,11 +85,12 @@ describe('serve', () => {
     const keys = join(directory.path, 'keys.json');
     const key = await createKey(directory.path, 'shop');
     await rename(keys, `${keys}.kept`);
-    await mkdir(keys);
+    await mkdir(`${keys}.folder`);
+    await symlink(`${keys}.folder`, keys);
     await using server = await TestServer.start(directory.path);
     const headers = { 'X-TD-Write-Key': key };
     expect((await server.post('shop/orders', { id: 1 }, headers)).status).toBe(200);
-    await rm(keys, { recursive: true });
+    // In one step: were there no file for a moment, there were no keys either.
     await rename(`${keys}.kept`, keys);
     await server.flush();
     expect(await server.query('SELECT id FROM shop.orders')).toEqual([{ id: 1 }]);
