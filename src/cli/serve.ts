@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve as absolute } from 'node:path';
-import { createLogger, fault, isNoRoom, messageOf, nodeDisk, randomIds } from '../base/index.ts';
+import { createLogger, fault, isFault, isNoRoom, messageOf } from '../base/index.ts';
+import { nodeDisk, randomIds } from '../base/index.ts';
 import { type Config, edgesSocket, type TlsFiles, type Values } from '../config.ts';
 import { type Role, Supervisor } from '../supervise/index.ts';
 import { defineCommand } from './command.ts';
@@ -98,6 +99,12 @@ async function serve(
   process.exit(0);
 }
 
+/** Systems give connections none of these, unless they are told to: from 32,768 or 49,152 on. */
+const [ownPortMin, ownPorts] = [20_000, 12_768];
+const ownPortAttempts = 20;
+/** Each of them is for one door. */
+const ownPortsFound = new Set<number>();
+
 type TlsSettings = Values<'tlsPort' | 'tlsCert' | 'tlsKey' | 'tlsSelfSigned'>;
 
 /** The port with TLS and its files; undefined when none is asked for. @throws BAD_SETTING */
@@ -164,8 +171,26 @@ function stopSignal(): Promise<string> {
   });
 }
 
-/** The port, or a free one for 0. @throws PORT_IN_USE */
-function freePort(host: string, port: number, flag: string): Promise<number> {
+/**
+ * The port, or a free one for 0: not one that the system may give to a connection before our
+ * processes listen on it, as long as another is free. @throws PORT_IN_USE, BAD_SETTING
+ */
+async function freePort(host: string, port: number, flag: string): Promise<number> {
+  if (port !== 0) return listenOnce(host, port, flag);
+  for (let attempt = 0; attempt < ownPortAttempts; attempt += 1) {
+    const one = ownPortMin + (randomIds.bytes(2).readUInt16LE() % ownPorts);
+    if (ownPortsFound.has(one)) continue;
+    ownPortsFound.add(one);
+    try {
+      return await listenOnce(host, one, flag);
+    } catch (error) {
+      if (!isFault(error, 'PORT_IN_USE')) throw error;
+    }
+  }
+  return listenOnce(host, 0, flag);
+}
+
+function listenOnce(host: string, port: number, flag: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', (error: NodeJS.ErrnoException) => {

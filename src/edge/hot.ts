@@ -232,6 +232,7 @@ export class HotLane {
       receiver.receiveWhole(form, headers, Buffer.from(bytes), hot.peer, done);
     };
     connections.begin(hot.socket, work, whole);
+    // It waits for its turn, and the next read overwrites it.
     if (!isBegun) bytes = Buffer.from(body);
   }
 

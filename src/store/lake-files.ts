@@ -99,7 +99,10 @@ export class LakeFiles {
     }
   }
 
-  /** The bytes of values in memory, about: 8 of a number, and the length of a text. */
+  /**
+   * The bytes of values in memory, about: 8 of a number, and the length of a text; and whether a
+   * value is -0.0.
+   */
   async weigh(
     { columns }: TableSchema,
     source: string,
