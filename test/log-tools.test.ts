@@ -76,18 +76,20 @@ test('damage is named by its receipts; what is whole around it is told as before
   const bytes = await readFile(path);
   const base = Number.parseInt(second ?? '', 10);
   const [hit = 0, next = 0] = offsets.filter((offset) => offset > base);
+  // It may be the only one there: when a segment gives way to one that is prepared is chance.
+  const to = Math.min(next, before[1]?.to ?? 0);
   bytes.writeUInt8(bytes.readUInt8(hit - base + 20) ^ 1, hit - base + 20);
   bytes.writeUInt8(bytes.readUInt8(3) ^ 1, 3);
   await writeFile(path, bytes);
 
   const after = await inspect(data);
   const expected = { records: Number(before[1]?.records) - 1, headersWhole: 1 };
-  expect(after[1]).toMatchObject({ ...expected, damage: [{ from: hit, to: next }] });
+  expect(after[1]).toMatchObject({ ...expected, damage: [{ from: hit, to }] });
   expect(after.filter((_, index) => index !== 1)).toEqual(before.filter((_, index) => index !== 1));
   const said = await millrace(['log', 'inspect', '--data', data]);
   expect(said.stdout).toContain('sealed, damaged');
   expect(said.stdout).toContain(
-    `damage from ${receiptText(0, hit)} to ${receiptText(0, next)} (${next - hit} bytes)`,
+    `damage from ${receiptText(0, hit)} to ${receiptText(0, to)} (${to - hit} bytes)`,
   );
   expect(said.stdout).toContain("one of the header's two copies is damaged");
   expect(await readFile(path)).toEqual(bytes);
