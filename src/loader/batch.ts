@@ -3,9 +3,9 @@ import { type Context, decodeSubmission, type Dialect, receivedAtMsAt } from '..
 import { type EventRecord, type Postback, readRecord, type Receipt } from '../event/index.ts';
 import { SingleHead } from '../event/index.ts';
 import { type KeyRing, mayWrite, stateOf } from '../keys/index.ts';
-import type { Records } from '../log/index.ts';
-import type { EventId, QuarantineReason, QuarantineRow, Store } from '../store/index.ts';
+import type { QuarantineReason, QuarantineRow, Store } from '../store/index.ts';
 import type { Account, StoreBatch, TableBatch } from '../store/index.ts';
+import { type Draft, Group, type Part, type Run } from './group.ts';
 import { digestOf, eventId, idText } from './ids.ts';
 import { Lane } from './lane.ts';
 import { type Source, TablePlan } from './plan.ts';
@@ -13,18 +13,14 @@ import { Plans } from './plans.ts';
 import { Counted } from './shard.ts';
 import { minuteOf, type Outcome, Tally } from './tally.ts';
 
-/** An event on its way; with an `id` it may be a repeat. */
-type Draft = { readonly source: Source; readonly record: EventRecord; readonly id?: EventId };
-
-/** Records that were read from a shard of the log. */
-export type Part = { readonly shard: number; readonly records: Records };
-
 /** By how much the `td_record_time` of an event was off. */
 type Skew = {
   readonly receivedAtMs: number;
   readonly keyId: string;
   readonly seconds: number;
 };
+
+type KnownLane = { readonly lane: Lane; readonly group: Group };
 
 const none: ReadonlySet<number> = new Set();
 
@@ -46,8 +42,10 @@ export class Batch {
   /** What was read from the log. */
   parts: readonly Part[] = [];
   /** By what their records have in common; of the shard that is read. */
-  readonly #lanes = new Map<string, Lane>();
-  #lane: Lane | undefined;
+  readonly #lanes = new Map<string, KnownLane>();
+  #lane: KnownLane | undefined;
+  /** By table, in the order in which their first events came. */
+  readonly #groups = new Map<string, Group>();
   /** Digests of the events whose ids were seen, in the store and in this batch. */
   readonly #seen = new Map<string, bigint>();
   /** Whether no event that is older waits elsewhere, so that ids may be forgotten. */
@@ -96,50 +94,56 @@ export class Batch {
   /** Adds what was read from the log, once for each batch; asks the store which ids it knows. */
   async add(parts: readonly Part[]): Promise<void> {
     this.parts = parts;
-    // Events that may have ids, by record; of those of version 1 there are none.
-    const apart: (readonly Draft[])[] = [];
+    // Those that may have ids: of those of version 1 there are none.
+    const drafts: Draft[] = [];
     for (const part of parts) {
       const { shard, records } = part;
       const counted = this.counted.get(shard) ?? new Counted();
       this.counted.set(shard, counted);
+      this.#lane = undefined;
       for (let index = 0; index < records.length; index += 1) {
         let events = 1;
-        if (!SingleHead.isAt(records.bytes, records.startAt(index))) {
+        if (SingleHead.isAt(records.bytes, records.startAt(index))) {
+          const { lane, group } = this.#laneAt(part, index);
+          group.addRecord(part, lane, index);
+        } else {
           const sources = this.#sourcesOf(part, index);
           events = sources.length;
-          apart.push(sources.flatMap((source) => this.#draft(source) ?? []));
+          for (const source of sources) this.#addDraft(source, drafts);
         }
         counted.add(records.offsetAt(index), events);
       }
       const [last] = records.length > 0 ? this.#sourcesOf(part, records.length - 1) : [];
       if (last) counted.latestAtMs = last.postback.receivedAtMs;
     }
-    await this.#learn(apart.flat());
-    let taken = 0;
-    for (const part of parts) {
-      const { records } = part;
-      this.#lane = undefined;
-      for (let index = 0; index < records.length; index += 1) {
-        if (SingleHead.isAt(records.bytes, records.startAt(index))) this.#addSingle(part, index);
-        else {
-          for (const draft of apart[taken] ?? []) this.#settle(draft);
-          taken += 1;
-        }
+    await this.#learn(drafts);
+    for (const { work } of this.#groups.values()) {
+      for (const one of work) {
+        if ('lane' in one) this.#addRun(one);
+        else this.#settle(one);
       }
     }
   }
 
-  /** Adds a record of version 1: on the fast way, if that can be. */
-  #addSingle(part: Part, index: number): void {
-    if (this.#addPlain(part, index)) return;
-    for (const source of this.#sourcesOf(part, index)) {
-      const draft = this.#draft(source);
-      if (draft) this.#settle(draft);
+  #addDraft(source: Source, drafts: Draft[]): void {
+    const draft = this.#draft(source);
+    if (!draft) return;
+    drafts.push(draft);
+    this.#groupOf(source.postback).addDraft(draft);
+  }
+
+  /** Adds records of version 1: on the fast way, if that can be. */
+  #addRun({ part, lane, indexes }: Run): void {
+    for (const index of indexes) {
+      if (this.#addPlain(part, lane, index)) continue;
+      for (const source of this.#sourcesOf(part, index)) {
+        const draft = this.#draft(source);
+        if (draft) this.#settle(draft);
+      }
     }
   }
 
-  #addPlain(part: Part, index: number): boolean {
-    const { shard, records } = part;
+  #addPlain({ shard, records }: Part, lane: Lane, index: number): boolean {
     const { bytes } = records;
     const [at, to, offset] = [
       records.startAt(index),
@@ -147,7 +151,6 @@ export class Batch {
       records.offsetAt(index),
     ];
     const receivedAtMs = receivedAtMsAt(bytes, at);
-    const lane = this.#laneAt(part, index);
     if (!lane.isOpen(offset, receivedAtMs)) return false;
     const plan = (lane.plan ??= this.#lanePlan(lane));
     const from = at + lane.head.bodyAt;
@@ -164,17 +167,17 @@ export class Batch {
     return true;
   }
 
-  #laneAt(part: Part, index: number): Lane {
+  #laneAt(part: Part, index: number): KnownLane {
     const { bytes } = part.records;
     const at = part.records.startAt(index);
-    if (this.#lane?.head.isHeadAt(bytes, at)) return this.#lane;
+    if (this.#lane?.lane.head.isHeadAt(bytes, at)) return this.#lane;
     const name = `${part.shard} ${SingleHead.textAt(bytes, at)}`;
-    let lane = this.#lanes.get(name);
-    if (!lane) this.#lanes.set(name, (lane = this.#newLane(part, index)));
-    return (this.#lane = lane);
+    let known = this.#lanes.get(name);
+    if (!known) this.#lanes.set(name, (known = this.#newLane(part, index)));
+    return (this.#lane = known);
   }
 
-  #newLane(part: Part, index: number): Lane {
+  #newLane(part: Part, index: number): KnownLane {
     const { bytes } = part.records;
     const at = part.records.startAt(index);
     const [source] = this.#sourcesOf(part, index);
@@ -185,13 +188,21 @@ export class Batch {
     } = source!;
     const key = this.#keys.find(fingerprint.toString('hex'));
     const expiresAtMs = key?.expiresAt === undefined ? Infinity : Date.parse(key.expiresAt);
-    return new Lane(bytes, at, {
+    const lane = new Lane(bytes, at, {
       database,
       table,
       keyId,
       fromOffset: this.#store.droppedBefore(database, table, part.shard),
       untilMs: refusal === undefined ? expiresAtMs : 0,
     });
+    return { lane, group: this.#groupOf({ database, table }) };
+  }
+
+  #groupOf({ database, table }: Pick<Postback, 'database' | 'table'>): Group {
+    const name = `${database}.${table}`;
+    let group = this.#groups.get(name);
+    if (!group) this.#groups.set(name, (group = new Group()));
+    return group;
   }
 
   #lanePlan({ rules }: Lane): TablePlan | undefined {
@@ -365,7 +376,7 @@ export class Batch {
     for (const { receivedAtMs, keyId, seconds } of this.#skews) {
       tally.addSkew(receivedAtMs, keyId, seconds);
     }
-    for (const lane of this.#lanes.values()) lane.book(tally);
+    for (const { lane } of this.#lanes.values()) lane.book(tally);
     for (const { source, reason } of this.#parked) {
       quarantine.push(this.#quarantineRow(source, reason));
     }

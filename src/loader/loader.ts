@@ -8,9 +8,10 @@ import type { ColumnType, Found, ParkedFilter, Retyped, Store } from '../store/i
 import type { QuarantineRow, StoreBatch } from '../store/index.ts';
 import { AuthAlarm } from './alarm.ts';
 import { Archivist } from './archivist.ts';
-import { Batch, type Part } from './batch.ts';
+import { Batch } from './batch.ts';
 import { Erasing } from './erasing.ts';
 import { explain } from './explain.ts';
+import type { Part } from './group.ts';
 import { Keeper } from './keeper.ts';
 import { loaderMetrics } from './metrics.ts';
 import { restMs } from './pace.ts';

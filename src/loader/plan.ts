@@ -170,7 +170,6 @@ export class TablePlan {
   rest(): void {
     for (const draft of this.#columns.values()) draft.values = undefined;
     this.#rows.clear();
-    this.#scanner.rest();
     this.#rescued = new Map();
     this.sources.clear();
     this.#ids.clear();

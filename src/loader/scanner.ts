@@ -49,20 +49,13 @@ export class Scanner {
   readonly #order: Slot[] = [];
   /** Of the event at hand. */
   #given: Member | undefined;
-  /** The first backslash at or behind some place of some bytes. */
-  #escapeAt = -1;
-  #bytes: Buffer | undefined;
+  /** Whether there is no backslash in it. */
+  #isPlain = false;
 
   constructor(rows: Rows, drafts: ReadonlyMap<string, ColumnDraft>) {
     this.#rows = rows;
     this.#drafts = drafts;
     this.#times = rows.column('time', 'BIGINT');
-  }
-
-  /** Until the next rows: what is known of keys stays, what belongs to rows does not. */
-  rest(): void {
-    this.#given = undefined;
-    this.#bytes = undefined;
   }
 
   /** By how many seconds `td_record_time` of the last event was off; undefined without one. */
@@ -77,11 +70,7 @@ export class Scanner {
    */
   add(bytes: Buffer, from: number, to: number, receivedAtMs: number): boolean {
     this.#given = undefined;
-    if (this.#bytes !== bytes || this.#escapeAt < from) {
-      const at = bytes.indexOf(backslash, from);
-      this.#escapeAt = at === -1 ? Infinity : at;
-      this.#bytes = bytes;
-    }
+    this.#isPlain = !bytes.subarray(from, to).includes(backslash);
     if (!this.#addMembers(bytes, from, to)) return false;
     const time = this.#given && recordTime(this.#given, receivedAtMs);
     this.#times.addSafeInteger(this.#rows.count, time ?? secondsOf(receivedAtMs));
@@ -172,8 +161,7 @@ export class Scanner {
     draft: ColumnDraft,
     values: Values,
   ): number {
-    const isPlain = this.#escapeAt >= to;
-    const end = isPlain ? plainEnd(bytes, at + 1) : stringEnd(bytes, at + 1, to);
+    const end = this.#isPlain ? plainEnd(bytes, at + 1) : stringEnd(bytes, at + 1, to);
     const isEscaped = end === unknown;
     if (isEscaped) return this.#addFitted(bytes, at, escapedEnd(bytes, at, to), slot, draft);
     if (end >= to) return unknown;

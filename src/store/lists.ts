@@ -1,4 +1,4 @@
-import { spare } from './rows.ts';
+import { copyBytes, spare } from './rows.ts';
 
 const lengthBytes = 4;
 /** Of an entry: that it goes on with a list; that there is a list; that a text is there. */
@@ -45,7 +45,7 @@ export class Lists {
   /** Adds UTF-8 from `from` on, before `to`, to the list that has begun. */
   addBytes(source: Buffer, from: number, to: number): void {
     const at = this.#textAt(to - from);
-    source.copy(this.#bytes, at, from, to);
+    copyBytes(source, from, to, this.#bytes, at);
   }
 
   /** Adds a text of ASCII. */

@@ -220,10 +220,7 @@ export class Values {
   addText(row: number, source: Buffer, from: number, to: number): void {
     const length = to - from;
     const at = this.#textAt(length);
-    if (length > loopMax) source.copy(this.#bytes, at, from, to);
-    else
-      for (let index = 0; index < length; index += 1)
-        this.#bytes[at + index] = source[from + index]!;
+    copyBytes(source, from, to, this.#bytes, at);
     this.#mark(row, at + length);
   }
 
@@ -342,6 +339,13 @@ export class Values {
     spare.give(this.#bytes);
     this.#hold(bytes);
   }
+}
+
+/** Copies the bytes in `source` from `from` on, before `to`. */
+export function copyBytes(source: Buffer, from: number, to: number, into: Buffer, at: number) {
+  const length = to - from;
+  if (length > loopMax) source.copy(into, at, from, to);
+  else for (let index = 0; index < length; index += 1) into[at + index] = source[from + index]!;
 }
 
 /** Goes through the values of a column, row by row from the first one on. */
