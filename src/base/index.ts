@@ -24,6 +24,7 @@ export {
 } from './disk.ts';
 export { catalogue, type FaultCode } from './errors.ts';
 export { fault, isFault, MillraceError, messageOf } from './fault.ts';
+export { hashOf } from './hash.ts';
 export { randomIds, type Ids } from './ids.ts';
 export { limits, reserveBytes, segmentBytes } from './limits.ts';
 export { DirectoryLock } from './lock.ts';

@@ -52,7 +52,7 @@ export const limits = Object.freeze({
   /** A head of that many bytes is kept, to be known again. Beyond: the next one is read anew. */
   hotHeadKeptBytesMax: kib,
   /** Paths whose form and head an edge remembers. Beyond: they are forgotten and read again. */
-  pathsKnownMax: 1_000,
+  pathsKnownMax: 4_000,
   /** Write keys whose fingerprints an edge remembers. Beyond: they are hashed again. */
   keysKnownMax: 256,
   /** Open connections of one edge. Beyond: the one that has been idle for longest is cut. */

@@ -8,7 +8,7 @@ import type { EdgeMetrics } from './metrics.ts';
 import type { PlainHead } from './plain.ts';
 import { offerReads } from './reads.ts';
 import type { Received, Receiver } from './receive.ts';
-import { KnownHead, pathAt, readStrict } from './strict.ts';
+import { KnownHead, pathHashAt, readStrict } from './strict.ts';
 
 /** An answer in its turn. */
 type Owed = {
@@ -79,8 +79,8 @@ const [headSweeps, idleSweeps, stillSweeps] = [
 export class HotLane {
   readonly #parts: HotParts;
   readonly #all = new Set<Hot>();
-  /** The latest heads, by their path. */
-  readonly #heads = new Map<string, Head>();
+  /** The latest heads, by a hash of their path. */
+  readonly #heads = new Map<number, Head>();
   /** Connections with answers that are about to be written. */
   #due: Hot[] = [];
   #sweeps = 0;
@@ -164,9 +164,10 @@ export class HotLane {
 
   /** Reads a head; one like the last of its connection, or of its path, in passing. */
   #readHead(hot: Hot, bytes: Buffer, at: number): 'more' | 'other' | Seen {
-    const seen =
-      this.#seenBefore(hot.head, hot, bytes, at) ??
-      this.#seenBefore(this.#heads.get(pathAt(bytes, at)), hot, bytes, at);
+    const last = this.#seenBefore(hot.head, hot, bytes, at);
+    if (last) return last;
+    const hash = pathHashAt(bytes, at);
+    const seen = this.#seenBefore(this.#heads.get(hash), hot, bytes, at);
     if (seen) return seen;
     const read = readStrict(bytes, at);
     if (typeof read === 'string') return read;
@@ -176,7 +177,7 @@ export class HotLane {
     const known = KnownHead.isWorthy(at, read) ? new KnownHead(bytes, at, read) : undefined;
     const head: Head = { known, form, headers, plain: undefined };
     hot.head = head;
-    if (known) this.#remember(path, head);
+    if (known) this.#remember(hash, head);
     return { head, bodyAt, end };
   }
 
@@ -189,9 +190,9 @@ export class HotLane {
     return { head, bodyAt, end: bodyAt + length };
   }
 
-  #remember(path: string, head: Head): void {
+  #remember(hash: number, head: Head): void {
     if (this.#heads.size >= limits.pathsKnownMax) this.#heads.clear();
-    this.#heads.set(path, head);
+    this.#heads.set(hash, head);
   }
 
   /** What came with what came before; undefined if it is too little to be looked at. */

@@ -1,5 +1,6 @@
 import { MillraceError } from '../base/index.ts';
 import { SingleEncoder, type Submission } from '../event/index.ts';
+import type { KeyEntry } from '../keys/index.ts';
 import { accepted, type Found, type Route, type WireRequest } from '../wire/index.ts';
 
 /**
@@ -14,6 +15,10 @@ export type PlainHead = {
   readonly submission: Submission;
   readonly encoder: SingleEncoder;
   readonly isPlainBody: NonNullable<Route['isPlainBody']>;
+  /** Its key, if that has no rules, … */
+  key: KeyEntry | undefined;
+  /** … as of these keys: see `KeyPolicy`. */
+  keysVersion: number;
 };
 
 const leastBody = Buffer.from('{}');
@@ -32,7 +37,8 @@ export function readPlainHead(found: Found, head: WireRequest): PlainHead | unde
     if (outcome.kind !== 'store' || outcome.answer !== accepted) return undefined;
     const { submission } = outcome;
     if (!SingleEncoder.fits(submission)) return undefined;
-    return { found, request, submission, encoder: new SingleEncoder(submission), isPlainBody };
+    const encoder = new SingleEncoder(submission);
+    return { found, request, submission, encoder, isPlainBody, key: undefined, keysVersion: -1 };
   } catch (error) {
     // It will be refused, with a body of its own.
     if (error instanceof MillraceError) return undefined;

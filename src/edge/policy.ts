@@ -72,15 +72,24 @@ export class KeyPolicy {
    */
   check(submission: Submission, headers: Headers): boolean | Promise<boolean> {
     // Any other key may have been made or changed just now.
-    if (this.isPlain(submission, submission.receivedAtMs)) return true;
+    const key = this.plainKey(submission);
+    if (key && stateOf(key, submission.receivedAtMs) === 'in force') return true;
     return this.#checkAnew(this.#textOf(submission.fingerprint), submission, headers);
   }
 
-  /** Whether a key is known to be without rules, and may write what is submitted. */
-  isPlain(submission: Submission, atMs: number): boolean {
-    const known = this.#ring.find(this.#textOf(submission.fingerprint));
+  /** Grows when other keys are in force, or the same with other rules. */
+  get version(): number {
+    return this.#ring.version;
+  }
+
+  /**
+   * The key of what is submitted, if it is known to be without rules and may write it while it is
+   * in force.
+   */
+  plainKey({ fingerprint, groups }: Submission): KeyEntry | undefined {
+    const known = this.#ring.find(this.#textOf(fingerprint));
     const isPlain = known && !known.strict && !known.origins && !this.#isStrict;
-    return isPlain === true && mayWriteAll(known, submission, atMs);
+    return isPlain && mayWriteAll(known, groups) ? known : undefined;
   }
 
   #textOf(fingerprint: Buffer): string {
@@ -102,7 +111,8 @@ export class KeyPolicy {
     if (origin !== undefined && key?.origins && !key.origins.includes(origin)) {
       throw fault('ORIGIN_NOT_ALLOWED', { seen: origin });
     }
-    return key !== undefined && mayWriteAll(key, submission, submission.receivedAtMs);
+    if (key === undefined || stateOf(key, submission.receivedAtMs) !== 'in force') return false;
+    return mayWriteAll(key, submission.groups);
   }
 }
 
@@ -114,8 +124,7 @@ function mustBeGood(key: KeyEntry | undefined, { groups, receivedAtMs }: Submiss
   if (closed) throw fault('KEY_NOT_ALLOWED', { seen: `${closed.database}.${closed.table}` });
 }
 
-function mayWriteAll(key: KeyEntry, { groups }: Submission, atMs: number): boolean {
-  if (stateOf(key, atMs) !== 'in force') return false;
+function mayWriteAll(key: KeyEntry, groups: Submission['groups']): boolean {
   return groups.every(({ database, table }) => mayWrite(key, database, table));
 }
 

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { type Clock, fault, type Ids, limits, MillraceError } from '../base/index.ts';
 import { encodeSubmission, receiptOf, receiptText, type Submission } from '../event/index.ts';
+import { stateOf } from '../keys/index.ts';
 import type { Log } from '../log/index.ts';
 import { accepted, type Answer, corsHeaders, findRoute, type Found } from '../wire/index.ts';
 import {
@@ -146,7 +147,12 @@ export class Receiver {
   receivePlain(head: PlainHead, body: Buffer, done: (received: Received) => void): boolean {
     const { clock, log, policy, shard } = this.#parts;
     const receivedAtMs = clock.nowMs();
-    if (!policy.isPlain(head.submission, receivedAtMs) || !head.isPlainBody(body)) return false;
+    if (head.keysVersion !== policy.version) {
+      head.keysVersion = policy.version;
+      head.key = policy.plainKey(head.submission);
+    }
+    const { key } = head;
+    if (!key || stateOf(key, receivedAtMs) !== 'in force' || !head.isPlainBody(body)) return false;
     const { length } = body;
     if (!this.#budget.take(length, length)) return false;
     const label = head.found.route.name;

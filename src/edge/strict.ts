@@ -1,4 +1,4 @@
-import { limits } from '../base/index.ts';
+import { hashOf, limits } from '../base/index.ts';
 import { type Headers, headersRead } from '../wire/index.ts';
 
 /*
@@ -131,14 +131,13 @@ function bytesOf(pattern: RegExp): Uint8Array {
   });
 }
 
-/** The path of a request that begins at `at`, as far as a look tells; empty if it does not. */
-export function pathAt(bytes: Buffer, at: number): string {
+/** A hash of the path of a request that begins at `at`, as far as it has come. */
+export function pathHashAt(bytes: Buffer, at: number): number {
   const from = at + method.length - 1;
   const end = Math.min(bytes.length, from + limits.hotHeadKeptBytesMax);
-  for (let place = from; place < end; place += 1) {
-    if (bytes[place] === space) return bytes.toString('latin1', from, place);
-  }
-  return '';
+  let place = from;
+  while (place < end && bytes[place] !== space) place += 1;
+  return hashOf(bytes, from, place);
 }
 
 /** A head that was read, to be known again: those of a sender differ in their length alone. */

@@ -1,4 +1,4 @@
-import { assert } from '../base/index.ts';
+import { assert, hashOf } from '../base/index.ts';
 import { type Context, dialects, type Group, type Postback, type Submission } from './postback.ts';
 import { receiptText } from './receipt.ts';
 
@@ -38,6 +38,7 @@ const many = 2;
 const fingerprintAt = 12;
 const fixedBytes = 44;
 const groupBytes = 6;
+const keyHashBytes = 4;
 const lengthBytes = 4;
 const twoTo32 = 2 ** 32;
 
@@ -134,6 +135,11 @@ export class SingleHead {
   static textAt(bytes: Buffer, at: number): string {
     const names = bytes.toString('latin1', at + fingerprintAt, bodyOf(bytes, at));
     return `${lengthsAt(bytes, at)} ${names}`;
+  }
+
+  /** A hash of what is most likely to differ among them: the names, and a part of the key. */
+  static hashAt(bytes: Buffer, at: number): number {
+    return hashOf(bytes, at + fixedBytes - keyHashBytes, bodyOf(bytes, at));
   }
 
   /** Whether the record of version 1 at a place has this head, whatever its time of receipt. */

@@ -20,7 +20,7 @@ type Skew = {
   readonly seconds: number;
 };
 
-type KnownLane = { readonly lane: Lane; readonly group: Group };
+type KnownLane = { readonly lane: Lane; readonly shard: number; readonly group: Group };
 
 const none: ReadonlySet<number> = new Set();
 
@@ -44,6 +44,8 @@ export class Batch {
   /** By what their records have in common; of the shard that is read. */
   readonly #lanes = new Map<string, KnownLane>();
   #lane: KnownLane | undefined;
+  /** The latest of them by a hash of that, which others may have too. */
+  readonly #likely = new Map<number, KnownLane>();
   /** By table, in the order in which their first events came. */
   readonly #groups = new Map<string, Group>();
   /** Digests of the events whose ids were seen, in the store and in this batch. */
@@ -171,9 +173,15 @@ export class Batch {
     const { bytes } = part.records;
     const at = part.records.startAt(index);
     if (this.#lane?.lane.head.isHeadAt(bytes, at)) return this.#lane;
+    const hash = SingleHead.hashAt(bytes, at);
+    const likely = this.#likely.get(hash);
+    if (likely?.shard === part.shard && likely.lane.head.isHeadAt(bytes, at)) {
+      return (this.#lane = likely);
+    }
     const name = `${part.shard} ${SingleHead.textAt(bytes, at)}`;
     let known = this.#lanes.get(name);
     if (!known) this.#lanes.set(name, (known = this.#newLane(part, index)));
+    this.#likely.set(hash, known);
     return (this.#lane = known);
   }
 
@@ -195,7 +203,7 @@ export class Batch {
       fromOffset: this.#store.droppedBefore(database, table, part.shard),
       untilMs: refusal === undefined ? expiresAtMs : 0,
     });
-    return { lane, group: this.#groupOf({ database, table }) };
+    return { lane, shard: part.shard, group: this.#groupOf({ database, table }) };
   }
 
   #groupOf({ database, table }: Pick<Postback, 'database' | 'table'>): Group {

@@ -90,6 +90,22 @@ test('fresh rows have the texts of their values, of every type', async () => {
   ]);
 });
 
+test('the text of an integer is exact, of any length and sign', async () => {
+  const powers = Array.from({ length: 64 }, (_, power) => [
+    2n ** BigInt(power),
+    10n ** BigInt(power),
+  ]);
+  const near = powers.flat().flatMap((power) => [power - 1n, power, power + 1n]);
+  const all = near
+    .flatMap((value) => [value, -value])
+    .filter((value) => {
+      return BigInt.asIntN(64, value) === value;
+    });
+  const rows = all.map((i, n) => ({ time: BigInt(n), _receipt: BigInt(n), i }));
+  const found = await readBack([{ id: 1, names: 'i', rows }]);
+  expect(found.map(([, , , , cells]) => cells)).toEqual(all.map((value) => hex(String(value))));
+});
+
 test('an empty text is one, and a table without columns has empty lists', async () => {
   const at = { time: 1n, _receipt: 1n };
   const found = await readBack([

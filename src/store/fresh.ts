@@ -66,7 +66,7 @@ export class FreshRows {
       case 'JSON':
         return this.#cells.addBytes(cell.bytes, cell.from, cell.to);
       case 'BIGINT':
-        return this.#cells.addPlain(String(cell.integer));
+        return this.#cells.addInteger(cell.integer);
       case 'DOUBLE':
         return this.#cells.addPlain(Object.is(cell.value, -0) ? '-0' : String(cell.value));
       case 'BOOLEAN':

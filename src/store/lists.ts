@@ -1,6 +1,7 @@
-import { copyBytes, spare } from './rows.ts';
+import { copyBytes, spare, writeLength } from './rows.ts';
 
 const lengthBytes = 4;
+const [minus, zero] = [0x2d, 0x30];
 /** Of an entry: that it goes on with a list; that there is a list; that a text is there. */
 const [goesOn, isList, isText] = [1, 2, 4];
 
@@ -56,6 +57,24 @@ export class Lists {
     }
   }
 
+  /** Adds the text of an integer; a number is exact. */
+  addInteger(value: number | bigint): void {
+    if (typeof value === 'bigint') return this.addPlain(String(value));
+    const isNegative = value < 0;
+    let rest = Math.abs(value);
+    let digits = 1;
+    for (let above = 10; above <= rest; above *= 10) digits += 1;
+    const length = isNegative ? digits + 1 : digits;
+    const from = this.#textAt(length);
+    if (isNegative) this.#bytes[from] = minus;
+    for (let at = from + length - 1; digits > 0; digits -= 1, at -= 1) {
+      const above = Math.floor(rest / 10);
+      // In this order: at the edge of what is exact, `zero` more would not be.
+      this.#bytes[at] = zero + (rest - above * 10);
+      rest = above;
+    }
+  }
+
   addMissing(): void {
     this.#mark(isList);
   }
@@ -85,7 +104,7 @@ export class Lists {
     const at = this.#end + lengthBytes;
     this.#end = at + length;
     if (this.#end > this.#bytes.length) this.#bytes = larger(this.#bytes, this.#end);
-    this.#bytes.writeUInt32LE(length, at - lengthBytes);
+    writeLength(this.#bytes, at - lengthBytes, length);
     return at;
   }
 }

@@ -145,6 +145,8 @@ export class Values {
   #end = 0;
   #endBefore = 0;
   #count = 0;
+  /** What was filled the last time. */
+  #usualBytes = 0;
   /** A bit for each row: whether it has a value. */
   #present = new Uint8Array(presentBytesMin);
   /** The last row that has a value, -1 for none. */
@@ -291,6 +293,7 @@ export class Values {
   }
 
   #forget(): void {
+    this.#usualBytes = this.#end;
     this.#count = 0;
     this.#end = 0;
     this.#lastRow = -1;
@@ -325,20 +328,25 @@ export class Values {
   #textAt(length: number): number {
     const at = this.#end + lengthBytes;
     if (at + length > this.#bytes.length) this.#grow(at + length);
-    const bytes = this.#bytes;
-    bytes[at - 4] = length & 0xff;
-    bytes[at - 3] = (length >> 8) & 0xff;
-    bytes[at - 2] = (length >> 16) & 0xff;
-    bytes[at - 1] = length >> 24;
+    writeLength(this.#bytes, at - lengthBytes, length);
     return at;
   }
 
   #grow(least: number): void {
-    const bytes = spare.take(least);
+    // Most likely it will be about as much as the last time.
+    const bytes = spare.take(Math.max(least, this.#usualBytes));
     bytes.set(this.#bytes);
     spare.give(this.#bytes);
     this.#hold(bytes);
   }
+}
+
+/** As the runtime's own method, which is called for each value and is slower. */
+export function writeLength(bytes: Buffer, at: number, length: number): void {
+  bytes[at] = length & 0xff;
+  bytes[at + 1] = (length >> 8) & 0xff;
+  bytes[at + 2] = (length >> 16) & 0xff;
+  bytes[at + 3] = length >> 24;
 }
 
 /** Copies the bytes in `source` from `from` on, before `to`. */
