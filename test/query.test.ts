@@ -308,7 +308,7 @@ describe('SQL of users', () => {
     const priorities = await Promise.all(children.trim().split(' ').map(threadsOf));
     const own = getPriority();
     expect(priorities).toContainEqual(new Set([own]));
-    expect(priorities).toContainEqual(new Set([15]));
+    expect(priorities).toContainEqual(new Set([19]));
   });
 
   test('a caller that never reads does not hold up the others', async () => {

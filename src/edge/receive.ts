@@ -157,17 +157,18 @@ export class Receiver {
     if (!this.#budget.take(length, length)) return false;
     const label = head.found.route.name;
     this.#metrics.received.inc();
-    log.add(head.encoder.encode(receivedAtMs, body), 1, {
-      durable: (offset) => {
+    const waiter = {
+      durable: (offset: number) => {
         this.#budget.give(length);
         this.#metrics.durable.inc();
         done({ label, answer: withReceipt(accepted, receiptText(shard, offset)) });
       },
-      refused: (error) => {
+      refused: (error: unknown) => {
         this.#budget.give(length);
         done({ label, answer: this.#refused(error, head.found, head.request) });
       },
-    });
+    };
+    log.add(head.encoder.encode(receivedAtMs, body), 1, waiter, receivedAtMs);
     return true;
   }
 

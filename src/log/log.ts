@@ -164,12 +164,16 @@ export class Log {
     return new Promise((durable, refused) => this.add(record, events, { durable, refused }));
   }
 
-  /** The same for who needs no promise. */
-  add(record: Uint8Array, events: number, waiter: Waiter): void {
+  /** The same for who needs no promise. @param atMs about now */
+  add(
+    record: Uint8Array,
+    events: number,
+    waiter: Waiter,
+    atMs = this.#options.clock.nowMs(),
+  ): void {
     assert(record.length > 0 && record.length <= limits.recordBytesMax, 'a record has its length');
     if (this.#state !== 'open') return waiter.refused(fault('LOG_CLOSED'));
     if (!this.#hasRoom) return waiter.refused(fault('LOG_FULL'));
-    const atMs = this.#options.clock.nowMs();
     this.#oldestAtMs ??= atMs;
     const isBehind = atMs - this.#oldestAtMs > limits.pendingMsMax;
     if (isBehind || this.#waitingBytes + record.length > limits.pendingBytesMax) {

@@ -3,7 +3,7 @@ import { keepLine, type Line } from './line.ts';
 import type { EdgeReport, FromChild, Question, Role, ToChild } from './messages.ts';
 
 /** Each costs an edge and the supervisor about as much as ten events. */
-const durableEveryMs = 25;
+const durableEveryMs = 50;
 const questionTimeoutMs = 5_000;
 
 /** The process that a line belongs to: what of `process` is needed. */
@@ -27,7 +27,9 @@ export class ChildLink<Config> {
   /** How the edges are reached: by the supervisor, or by a line of their own that may be cut. */
   #edges: { readonly line: Line | undefined } | undefined;
   #drain: () => void = () => undefined;
+  /** One that is yet to be sent. */
   #lastMark: Mark | undefined;
+  #sentMarkAtMs = -Infinity;
 
   /** Resolves when the process is to drain, or its supervisor is gone. */
   readonly drained: Promise<void>;
@@ -69,16 +71,18 @@ export class ChildLink<Config> {
     this.#send({ type: 'failed', message: text, hint }, () => this.#process.exit(1));
   }
 
-  /** From an edge: what is on disk has grown. Sent at most every few ms. */
+  /** From an edge: what is on disk has grown. Sent at once, but not again before some ms. */
   durable(mark: Mark): void {
     const isDue = this.#lastMark !== undefined;
     this.#lastMark = mark;
     if (isDue) return;
-    setTimeout(() => {
+    const send = () => {
       const last = this.#lastMark ?? mark;
       this.#lastMark = undefined;
+      this.#sentMarkAtMs = performance.now();
       this.#send({ type: 'durable', mark: last });
-    }, durableEveryMs);
+    };
+    setTimeout(send, Math.max(0, this.#sentMarkAtMs + durableEveryMs - performance.now()));
   }
 
   /** From an edge: its last word. Resolves when it is sent. */

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 
-const niceness = 15;
+const niceness = 19;
 
 /**
  * Lets other processes have the processor first. Where each thread has a priority of its own, the
