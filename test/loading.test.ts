@@ -46,6 +46,41 @@ describe('loading', () => {
     ]);
   });
 
+  test('the first event of a table decides, whoever sent it and in whatever form', async () => {
+    await open();
+    const { key: other } = await createKey(
+      line.data,
+      { database: 'shop' },
+      randomIds,
+      receivedAtMs,
+    );
+    const forms = {
+      VARCHAR: (table: string) => line.append('{"v":"text"}', { table }),
+      BIGINT: (table: string) => line.append('{"v":1}', { table, key: other }),
+      BOOLEAN: (table: string) => line.submit([{ table, bodies: ['{"v":true}', '{"v":false}'] }]),
+    };
+    const orders = [
+      ['VARCHAR', 'BIGINT', 'BOOLEAN'],
+      ['VARCHAR', 'BOOLEAN', 'BIGINT'],
+      ['BIGINT', 'VARCHAR', 'BOOLEAN'],
+      ['BIGINT', 'BOOLEAN', 'VARCHAR'],
+      ['BOOLEAN', 'VARCHAR', 'BIGINT'],
+      ['BOOLEAN', 'BIGINT', 'VARCHAR'],
+    ] as const;
+    for (const turn of [0, 1, 2] as const) {
+      for (const order of orders) await forms[order[turn]](order.join('_').toLowerCase());
+    }
+    await line.flush();
+    const found = await line.rows('SELECT "table", type FROM millrace.columns');
+    expect(new Map(found as [string, string][])).toEqual(
+      new Map(orders.map((order) => [order.join('_').toLowerCase(), order[0]])),
+    );
+    for (const order of orders) {
+      const rows = await line.rows(`SELECT v::VARCHAR FROM shop.${order.join('_').toLowerCase()}`);
+      expect(rows).toHaveLength(4);
+    }
+  });
+
   test('the events of one request stand or fall together', async () => {
     await open();
     await line.append('{"id":0}');
