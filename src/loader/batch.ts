@@ -8,6 +8,7 @@ import type { Account, StoreBatch, TableBatch } from '../store/index.ts';
 import { type Draft, Group, type Part, type Run } from './group.ts';
 import { digestOf, eventId, idText } from './ids.ts';
 import { Lane } from './lane.ts';
+import { type KnownLane, Lanes } from './lanes.ts';
 import { type Source, TablePlan } from './plan.ts';
 import { Plans } from './plans.ts';
 import { Counted } from './shard.ts';
@@ -19,8 +20,6 @@ type Skew = {
   readonly keyId: string;
   readonly seconds: number;
 };
-
-type KnownLane = { readonly lane: Lane; readonly shard: number; readonly group: Group };
 
 const none: ReadonlySet<number> = new Set();
 
@@ -41,11 +40,7 @@ export class Batch {
   readonly #skews: Skew[] = [];
   /** What was read from the log. */
   parts: readonly Part[] = [];
-  /** By what their records have in common; of the shard that is read. */
-  readonly #lanes = new Map<string, KnownLane>();
-  #lane: KnownLane | undefined;
-  /** The latest of them by a hash of that, which others may have too. */
-  readonly #likely = new Map<number, KnownLane>();
+  readonly #lanes = new Lanes((part, index) => this.#newLane(part, index));
   /** By table, in the order in which their first events came. */
   readonly #groups = new Map<string, Group>();
   /** Digests of the events whose ids were seen, in the store and in this batch. */
@@ -102,11 +97,10 @@ export class Batch {
       const { shard, records } = part;
       const counted = this.counted.get(shard) ?? new Counted();
       this.counted.set(shard, counted);
-      this.#lane = undefined;
       for (let index = 0; index < records.length; index += 1) {
         let events = 1;
         if (SingleHead.isAt(records.bytes, records.startAt(index))) {
-          const { lane, group } = this.#laneAt(part, index);
+          const { lane, group } = this.#lanes.at(part, index);
           group.addRecord(part, lane, index);
         } else {
           const sources = this.#sourcesOf(part, index);
@@ -167,22 +161,6 @@ export class Batch {
     const skewSeconds = plan.plainSkewSeconds(receivedAtMs);
     if (skewSeconds !== undefined) this.#addSkew(receivedAtMs, lane.rules.keyId, skewSeconds);
     return true;
-  }
-
-  #laneAt(part: Part, index: number): KnownLane {
-    const { bytes } = part.records;
-    const at = part.records.startAt(index);
-    if (this.#lane?.lane.head.isHeadAt(bytes, at)) return this.#lane;
-    const hash = SingleHead.hashAt(bytes, at);
-    const likely = this.#likely.get(hash);
-    if (likely?.shard === part.shard && likely.lane.head.isHeadAt(bytes, at)) {
-      return (this.#lane = likely);
-    }
-    const name = `${part.shard} ${SingleHead.textAt(bytes, at)}`;
-    let known = this.#lanes.get(name);
-    if (!known) this.#lanes.set(name, (known = this.#newLane(part, index)));
-    this.#likely.set(hash, known);
-    return (this.#lane = known);
   }
 
   #newLane(part: Part, index: number): KnownLane {
@@ -384,7 +362,7 @@ export class Batch {
     for (const { receivedAtMs, keyId, seconds } of this.#skews) {
       tally.addSkew(receivedAtMs, keyId, seconds);
     }
-    for (const { lane } of this.#lanes.values()) lane.book(tally);
+    for (const lane of this.#lanes) lane.book(tally);
     for (const { source, reason } of this.#parked) {
       quarantine.push(this.#quarantineRow(source, reason));
     }

@@ -19,6 +19,7 @@
  *  1. Nothing is read beyond the durable offset that the edge has reported.
  *  2. A key that was created before an event was acknowledged is known when the event is loaded.
  *  3. A batch that failed is read anew; nothing of it is remembered.
+ *  4. The events of a table are taken in the order of each shard; those of two tables in any.
  *
  * Limits: `batchBytesMax`, `loadEveryMs`, `loadEveryMsMax`, `tablesPerRestMs`, `tableEventsMin`,
  * `plansColumnsMax`, `loadRetryMsMax`, `columnsMax`, `tablesMax`, `idsKeptMs`, `alarmLinesMax`,

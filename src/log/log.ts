@@ -164,7 +164,7 @@ export class Log {
     return new Promise((durable, refused) => this.add(record, events, { durable, refused }));
   }
 
-  /** The same for who needs no promise. @param atMs about now */
+  /** The same for who needs no promise. @param atMs about now, ms since the epoch */
   add(
     record: Uint8Array,
     events: number,
